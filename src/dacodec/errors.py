@@ -1,0 +1,39 @@
+"""Every error that dacodec raises on purpose. All derive from :class:`DacodecError`.
+
+Messages name what was given, what was expected, and what to do about it; the command line prints
+them as one line.
+"""
+
+from __future__ import annotations
+
+
+class DacodecError(Exception):
+    """Base of all errors that dacodec raises on purpose."""
+
+
+class ConfigError(DacodecError, ValueError):
+    """A model configuration that no DAC model can have."""
+
+
+class AudioError(DacodecError, ValueError):
+    """Audio that cannot be read, written or coded: wrong shape, rate, NaN, a damaged file."""
+
+
+class CodesError(DacodecError, ValueError):
+    """Codes from outside that a model cannot decode: out of range, wrong rank or dtype."""
+
+
+class CheckpointError(DacodecError):
+    """Weights that cannot be found, read, or do not fit the model they are meant for."""
+
+
+class ModelMismatchError(DacodecError):
+    """Codes that were made by a model other than the one asked to decode them."""
+
+
+class FormatError(DacodecError, ValueError):
+    """A compressed file that breaks the format. ``offset`` is the byte where it does."""
+
+    def __init__(self, message: str, offset: int | None = None) -> None:
+        self.offset = offset
+        super().__init__(message if offset is None else f"{message} (at byte {offset})")
