@@ -1,0 +1,281 @@
+"""The file header: which model, how its codes are laid out, what the audio was."""
+
+from __future__ import annotations
+
+import operator
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dacodec.container.format import (
+    CRC_BYTES,
+    MAGIC,
+    MAX_PACKET_CODES,
+    MAX_PACKET_SECONDS,
+    MAX_SAMPLES,
+    OPTIONAL_EXTENSION,
+    UNKNOWN_SAMPLES,
+    VERSION,
+    seal_holds,
+    sealed,
+)
+from dacodec.container.stream import Source
+from dacodec.errors import FormatError
+
+PREFIX = struct.Struct("<8sBBH")  # magic, version, flags, header_length
+# model_sampling_rate, hop_length, codebook_size, sampling_rate, gain, n_samples, packet_frames,
+# n_codebooks, channels, channel_layout, name_length, fingerprint
+FIELDS = struct.Struct("<IIIIfQHBBBB32s")
+RECORD = struct.Struct("<HH")  # type and length of an extension
+
+NAME_OFFSET = PREFIX.size + FIELDS.size
+MAX_HEADER_BYTES = 2**16 - 1
+MAX_NAME_BYTES = 255
+MAX_GAIN = 2.0**24
+# offset, least and most value of the integers
+BOUNDS = {
+    "model_sampling_rate": (12, 1, 768_000),
+    "hop_length": (16, 1, 2**20),
+    "codebook_size": (20, 2, 2**16),
+    "sampling_rate": (24, 1, 768_000),
+    "packet_frames": (40, 1, 2**16 - 1),
+    "n_codebooks": (42, 1, 255),
+    "channels": (43, 1, 255),
+}
+
+
+class Extension(NamedTuple):
+    """A record for later versions. Readers that do not know its type pass over it from 0x8000 on."""
+
+    type: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a ``.dacz`` file says about itself.
+
+    Args:
+        model_name: where the model may be found; at most 255 bytes of UTF-8, no control characters, and not
+            ``"builtin"``, which means another model after every release.
+        fingerprint: 32 bytes, the identity of the model's weights.
+        model_sampling_rate: in Hz, of the audio that the model sees.
+        hop_length: model samples per frame.
+        codebook_size: codes are below it; 2 to 65536.
+        n_codebooks: codebooks in the file, K.
+        sampling_rate: in Hz, of the audio that was given and is to be given back.
+        channels: of the audio, C.
+        n_samples: samples per channel at ``sampling_rate``; None if only the end of the file will tell. It is
+            a mere claim until the end mark was read: allocate nothing by it.
+        gain: what the audio was multiplied by before coding, to be divided by after decoding. Held as the
+            file holds it, rounded to float32.
+        packet_frames: most frames in a packet; left out, :func:`default_packet_frames`.
+        extensions: records for later versions, in ascending order of type.
+
+    Raises:
+        FormatError: for values outside the bounds of docs/format.md.
+    """
+
+    model_name: str
+    fingerprint: bytes
+    model_sampling_rate: int
+    hop_length: int
+    codebook_size: int
+    n_codebooks: int
+    sampling_rate: int
+    channels: int
+    n_samples: int | None
+    gain: float = 1.0
+    packet_frames: int = None  # type: ignore[assignment]  # derived in __post_init__ when left out
+    extensions: tuple[Extension, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.packet_frames is None:
+            # A rate or hop out of bounds is reported below, not here.
+            frames = default_packet_frames(max(self.model_sampling_rate, 1), max(self.hop_length, 1))
+            object.__setattr__(self, "packet_frames", frames)
+        for name in BOUNDS:
+            object.__setattr__(self, name, operator.index(getattr(self, name)))
+        object.__setattr__(self, "extensions", tuple(Extension(*e) for e in self.extensions))
+        _check_numbers(self)
+        _check_names(self)
+        _check_extensions(self)
+        object.__setattr__(self, "gain", struct.unpack("<f", struct.pack("<f", self.gain))[0])
+
+    def to_bytes(self) -> bytes:
+        """The header as it stands in a file, CRC included."""
+        name = self.model_name.encode()
+        extensions = b"".join(RECORD.pack(type_, len(data)) + data for type_, data in self.extensions)
+        n_samples = UNKNOWN_SAMPLES if self.n_samples is None else self.n_samples
+        fields = FIELDS.pack(
+            self.model_sampling_rate, self.hop_length, self.codebook_size, self.sampling_rate,
+            self.gain, n_samples, self.packet_frames,
+            self.n_codebooks, self.channels, 0, len(name), self.fingerprint,
+        )  # fmt: skip
+        body = fields + name + extensions
+        return sealed(PREFIX.pack(MAGIC, VERSION, 0, PREFIX.size + len(body) + CRC_BYTES) + body)
+
+
+def default_packet_frames(model_sampling_rate: int, hop_length: int) -> int:
+    """About one second: a multiple of 8 frames where a second has that many, so that codes fill whole bytes.
+
+    It does not depend on the number of codebooks: a file with fewer of them has the same packets.
+    """
+    eights = (model_sampling_rate + 4 * hop_length) // (8 * hop_length)
+    return min(8 * eights or 1, 2**16 - 8)
+
+
+def max_samples(header: Header, n_frames: int) -> int:
+    """Most samples per channel that ``n_frames`` frames can stand for."""
+    if n_frames == 0:
+        return 0
+    # One frame to spare, for how resamplers round lengths.
+    end = (n_frames + 1) * header.hop_length * header.sampling_rate // header.model_sampling_rate
+    return min(end, MAX_SAMPLES)
+
+
+def read_header(source: Source) -> Header:
+    """Read and check a header; at most 64 KiB are taken from ``source``.
+
+    Raises:
+        FormatError: with the offset of the field that is wrong.
+    """
+    data = source.take_up_to(PREFIX.size)
+    _check_magic(data)
+    data += source.take(PREFIX.size - len(data), "the header")
+    _, version, flags, length = PREFIX.unpack(data)
+    if version != VERSION:
+        raise FormatError(f"version {version} of the format; this reader knows version {VERSION} only", 8)
+    if length <= NAME_OFFSET + CRC_BYTES:
+        raise FormatError(f"a header of {length} bytes is too short", 10)
+    data += source.take(length - len(data), "the header")
+    if not seal_holds(data):
+        raise FormatError("the header is damaged: its CRC does not match", 0)
+    if flags != 0:
+        raise FormatError(f"reserved flags are set: {flags:#x}", 9)
+    return _parse(data[:-CRC_BYTES])
+
+
+def _check_magic(data: bytes) -> None:
+    magic = data[: len(MAGIC)]
+    if MAGIC.startswith(magic):  # a shorter one is a file cut off, reported as such
+        return
+    if magic.startswith(b"\x93NUMPY"):
+        raise FormatError(
+            "this is a pickled NumPy file, perhaps one of Descript's .dac files. Loading one can run code, "
+            "so it is not loaded",
+            0,
+        )
+    if b"DAC" in magic:
+        raise FormatError("not a .dacz file, or one changed by a transfer as text: transfer it as binary", 0)
+    raise FormatError("not a .dacz file", 0)
+
+
+def _parse(data: bytes) -> Header:
+    """The header in ``data``, which ends before the CRC."""
+    (
+        model_sampling_rate, hop_length, codebook_size, sampling_rate, gain, n_samples, packet_frames,
+        n_codebooks, channels, channel_layout, name_length, fingerprint,
+    ) = FIELDS.unpack_from(data, PREFIX.size)  # fmt: skip
+    if channel_layout != 0:
+        raise FormatError(f"unknown channel_layout {channel_layout}", 44)
+    name_end = NAME_OFFSET + name_length
+    if name_end > len(data):
+        raise FormatError(f"model_name has {name_length} bytes, more than the header", 45)
+    try:
+        return Header(
+            model_name=_decode_name(data[NAME_OFFSET:name_end]),
+            fingerprint=fingerprint,
+            model_sampling_rate=model_sampling_rate,
+            hop_length=hop_length,
+            codebook_size=codebook_size,
+            n_codebooks=n_codebooks,
+            sampling_rate=sampling_rate,
+            channels=channels,
+            n_samples=None if n_samples == UNKNOWN_SAMPLES else n_samples,
+            gain=gain,
+            packet_frames=packet_frames,
+            extensions=tuple(_parse_extensions(data, name_end)),
+        )
+    except _FieldError as error:
+        raise FormatError(str(error), error.position) from None
+
+
+def _decode_name(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise FormatError("model_name is not UTF-8", NAME_OFFSET + error.start) from None
+
+
+def _parse_extensions(data: bytes, position: int) -> Iterable[Extension]:
+    while position < len(data):
+        if len(data) - position < RECORD.size:
+            raise FormatError("the header ends inside an extension", position)
+        type_, length = RECORD.unpack_from(data, position)
+        start = position + RECORD.size
+        if length > len(data) - start:
+            raise FormatError(f"an extension of {length} bytes is longer than the header", position + 2)
+        yield Extension(type_, data[start : start + length])
+        position = start + length
+
+
+class _FieldError(FormatError):
+    """A field out of bounds, and where it stands or would stand in a header.
+
+    Who makes a Header is not told the position; who reads one is.
+    """
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+def _check_numbers(header: Header) -> None:
+    for name, (position, least, most) in BOUNDS.items():
+        value = getattr(header, name)
+        if not least <= value <= most:
+            raise _FieldError(f"{name} is {value}, not in {least}..{most}", position)
+    if not 1 / MAX_GAIN <= header.gain <= MAX_GAIN:  # also refuses NaN
+        raise _FieldError(f"gain is {header.gain}, not in 2^-24..2^24", 28)
+    if header.n_samples is not None and not 0 <= operator.index(header.n_samples) <= MAX_SAMPLES:
+        raise _FieldError(f"n_samples is {header.n_samples}, not in 0..2^53-1", 32)
+    span = header.packet_frames * header.hop_length
+    if header.packet_frames > 1 and span > MAX_PACKET_SECONDS * header.model_sampling_rate:
+        raise _FieldError(f"{header.packet_frames} frames a packet are over {MAX_PACKET_SECONDS} s", 40)
+    n_codes = header.channels * header.n_codebooks * header.packet_frames
+    if n_codes > MAX_PACKET_CODES:
+        raise _FieldError(f"{n_codes} codes a packet, over {MAX_PACKET_CODES}; lower packet_frames", 40)
+
+
+def _check_names(header: Header) -> None:
+    if not isinstance(header.fingerprint, bytes) or len(header.fingerprint) != 32:
+        raise _FieldError(f"fingerprint must be 32 bytes, got {header.fingerprint!r}", 46)
+    try:
+        length = len(header.model_name.encode())
+    except UnicodeEncodeError:
+        raise _FieldError("model_name cannot be written as UTF-8", NAME_OFFSET) from None
+    if not 1 <= length <= MAX_NAME_BYTES:
+        raise _FieldError(f"model_name has {length} bytes, not 1..{MAX_NAME_BYTES}", 45)
+    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in header.model_name):
+        raise _FieldError(f"model_name {header.model_name!r} has control characters", NAME_OFFSET)
+    if header.model_name == "builtin":
+        raise _FieldError(
+            "model_name is 'builtin', which means another model after every release; give its own name",
+            NAME_OFFSET,
+        )
+
+
+def _check_extensions(header: Header) -> None:
+    position = NAME_OFFSET + len(header.model_name.encode())
+    previous = -1
+    for type_, data in header.extensions:
+        if not previous < type_ <= 0xFFFF:
+            raise _FieldError(f"extension {type_:#06x} does not ascend after {previous:#06x}", position)
+        if type_ < OPTIONAL_EXTENSION:
+            raise _FieldError(f"extension {type_:#06x} is unknown and may not be passed over", position)
+        previous = type_
+        position += RECORD.size + len(data)
+        if position + CRC_BYTES > MAX_HEADER_BYTES:
+            raise _FieldError(f"the header is longer than {MAX_HEADER_BYTES} bytes", position)
