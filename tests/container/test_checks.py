@@ -1,0 +1,285 @@
+"""Each rule of the page has its own check: files with right CRCs that break one rule.
+
+For each file the reader must name the rule and the offset; the slow reader must refuse it too; and with
+the one check named beside it taken out, the reader must no longer say so. So no check is idle, and none
+stands in for another.
+"""
+
+import ast
+import importlib
+import inspect
+import io
+import re
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import slow_dacz
+from golden_dacz import BLOCKS, GOLDEN, STARTS
+from slow_dacz import block_bytes, end_bytes, header_bytes, segment
+
+from dacodec.container import Reader
+from dacodec.errors import FormatError
+
+FIRST, SECOND, END = STARTS[1:4]
+
+
+class Case(NamedTuple):
+    data: bytes
+    message: str
+    offset: int
+    module: str
+    check: str  # the condition of the `if` that is taken out
+
+
+def header_case(message, offset, check, **fields):
+    return Case(header_bytes(**fields) + b"".join(BLOCKS[1:]), message, offset, "header", check)
+
+
+def record(type_, data, length=None):
+    return struct.pack("<HH", type_, len(data) if length is None else length) + data
+
+
+IN_BOUNDS = "not least <= value <= most"
+GAIN = "not 1 / MAX_GAIN <= header.gain <= MAX_GAIN"
+SAMPLES = "header.n_samples is not None and (not 0 <= operator.index(header.n_samples) <= MAX_SAMPLES)"
+SPAN = "header.packet_frames > 1 and span > MAX_PACKET_SECONDS * header.model_sampling_rate"
+PACKET_CODES = "n_codes > MAX_PACKET_CODES"
+NAME_LENGTH = "not 1 <= length <= MAX_NAME_BYTES"
+CONTROL = "any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in header.model_name)"
+LATE = 78 + 3  # where extensions start after the name "toy"
+
+HEADERS = {
+    "other-magic": header_case("not a .dacz file", 0, "MAGIC.startswith(magic)", magic=b"RIFFRIFF"),
+    "numpy-file": header_case("pickled NumPy", 0, r'magic.startswith(b"\x93NUMPY")', magic=b"\x93NUMPY\1\0"),
+    "magic-as-text": header_case("as text", 0, 'b"DAC" in magic', magic=b"\x89DAC\n\x1a\n\0"),
+    "version-1": header_case("version 1", 8, "version != VERSION", version=1),
+    "header-crc": Case(
+        GOLDEN[:50] + b"?" + GOLDEN[51:], "the header is damaged", 0, "header", "not seal_holds(data)"
+    ),
+    "flags": header_case("flags are set", 9, "flags != 0", flags=128),
+    "layout": header_case("channel_layout 1", 44, "channel_layout != 0", channel_layout=1),
+    "length-82": header_case("too short", 10, "length <= NAME_OFFSET + CRC_BYTES", header_length=82),
+    "length-0": header_case("too short", 10, "length <= NAME_OFFSET + CRC_BYTES", header_length=0),
+    "name-past-end": header_case("more than the header", 45, "name_end > len(data)", name_length=4),
+    "name-empty": header_case(
+        "model_name has 0 bytes", 45, NAME_LENGTH, model_name=b"", extensions=record(0x8000, b"")
+    ),
+    "name-control": header_case("control characters", 78, CONTROL, model_name=b"to\x1by"),
+    "name-delete": header_case("control characters", 78, CONTROL, model_name=b"to\x7fy"),
+    "name-c1": header_case("control characters", 78, CONTROL, model_name="to\x9by".encode()),
+    "name-builtin": header_case("builtin", 78, 'header.model_name == "builtin"', model_name=b"builtin"),
+    "gain-0": header_case("gain", 28, GAIN, gain=0.0),
+    "gain-negative": header_case("gain", 28, GAIN, gain=-1.0),
+    "gain-infinite": header_case("gain", 28, GAIN, gain=float("inf")),
+    "gain-nan": header_case("gain", 28, GAIN, gain=float("nan")),
+    "gain-tiny": header_case("gain", 28, GAIN, gain=2.0**-25),
+    "samples-2-53": header_case(
+        "n_samples is 9007199254740992", 32, SAMPLES, n_samples=2**53
+    ),
+    "packet-over-10-s": header_case(
+        "501 frames a packet are over 10 s", 40, SPAN, packet_frames=501
+    ),
+    "packet-of-2-20-codes-and-more": header_case(
+        "codes a packet", 40, PACKET_CODES, n_codebooks=64, channels=64, packet_frames=257
+    ),
+    "extension-head-cut": header_case(
+        "ends inside an extension", LATE, "len(data) - position < RECORD.size", extensions=b"\0\x80\0"
+    ),
+    "extension-too-long": header_case(
+        "longer than the header", LATE + 2, "length > len(data) - start", extensions=record(0x8000, b"ab", 3)
+    ),
+    "extension-repeated": header_case(
+        "does not ascend", LATE + 6, "not previous < type_ <= 0xFFFF", extensions=record(0x8000, b"ab") * 2
+    ),
+    "extension-unknown": header_case(
+        "may not be passed over", LATE, "type_ < OPTIONAL_EXTENSION", extensions=record(0x7FFF, b"ab")
+    ),
+}  # fmt: skip
+
+for field, (offset, values) in {
+    "model_sampling_rate": (12, (0, 768_001, 2**32 - 1)),
+    "hop_length": (16, (0, 2**20 + 1, 2**32 - 1)),
+    "codebook_size": (20, (0, 1, 2**16 + 1)),
+    "sampling_rate": (24, (0, 768_001)),
+    "packet_frames": (40, (0,)),
+    "n_codebooks": (42, (0,)),
+    "channels": (43, (0,)),
+}.items():
+    for value in values:
+        name = f"{field}-{value}"
+        HEADERS[name] = header_case(f"{field} is {value}, not in", offset, IN_BOUNDS, **{field: value})
+
+
+def packet_case(message, offset, check, *blocks, module="packet", **fields):
+    """A file of the golden header and ``blocks``; ``offset`` counts from the last block's start."""
+    header = header_bytes(**fields) if fields else BLOCKS[0]
+    start = len(header) + sum(map(len, blocks[:-1]))
+    return Case(header + b"".join(blocks), message, start + offset, module, check)
+
+
+def four_frames(first_frame=0, n_codebooks=2, n_frames=4, **more):
+    size = n_codebooks * -(-2 * n_frames * 10 // 8)
+    return block_bytes(more.pop("kind", b"P"), n_codebooks, n_frames, first_frame, bytes(size), **more)
+
+
+def with_flip(data, byte):
+    return data[:byte] + bytes([data[byte] ^ 1]) + data[byte + 1 :]
+
+
+K_BOUNDS = "not least <= n_codebooks <= most"
+F_BOUNDS = "not least <= n_frames <= most"
+ORDER = "head.first_frame != self._n_frames"
+FULL_BYTES = segment([0] * 8, 10)
+
+PACKETS = {
+    "sync": packet_case("should start here", 0, "sync != SYNC", four_frames(sync=b"\xda\xc6")),
+    "head-crc": packet_case(
+        "head of a packet is damaged", 0, "crc16(data[: -HEAD_CRC.size]) != crc", with_flip(BLOCKS[1], 10)
+    ),
+    "kind": packet_case("unknown kind", 2, "kind not in (PACKET, END)", four_frames(kind=b"C")),
+    "no-codebooks": packet_case("0 codebooks, not in 1", 3, K_BOUNDS, four_frames(n_codebooks=0)),
+    "too-many-codebooks": packet_case("3 codebooks, not in 1", 3, K_BOUNDS, four_frames(n_codebooks=3)),
+    "end-with-codebooks": packet_case(
+        "1 codebooks", 3, K_BOUNDS, BLOCKS[1], end_bytes(4, 1500, n_codebooks=1)
+    ),
+    "no-frames": packet_case("0 frames", 4, F_BOUNDS, four_frames(n_frames=0)),
+    "too-many-frames": packet_case("5 frames", 4, F_BOUNDS, four_frames(n_frames=5)),
+    "end-with-frames": packet_case("1 frames", 4, F_BOUNDS, BLOCKS[1], end_bytes(4, 1500, count=1)),
+    "body-crc": packet_case("a packet is damaged", 0, "not seal_holds(block)", with_flip(BLOCKS[1], 20)),
+    "crc": packet_case("a packet is damaged", 0, "not seal_holds(block)", with_flip(BLOCKS[1], 34)),
+    "padding": packet_case(
+        "padding bits of codebook 1", 12 + 3 + 2, "not has_clear_padding(segment, width, n_codes)",
+        BLOCKS[1], block_bytes(b"P", 2, 1, 4, bytes(5) + b"\x10"),
+    ),
+    "code-too-large": packet_case(
+        "code 1000 in codebook 1", 12 + 10, "(highest := codes[:, k].max()) >= header.codebook_size",
+        block_bytes(b"P", 2, 4, 0, FULL_BYTES + segment([0] * 7 + [1000], 10)), codebook_size=1000,
+    ),
+    "fewer-codebooks": packet_case(
+        "1 codebooks in a file of 2", 3, "head.kind != END and head.n_codebooks != self.header.n_codebooks",
+        four_frames(n_codebooks=1), module="reader",
+    ),
+    "gap": packet_case(
+        "frame 4 should follow, not 5", 6, ORDER, BLOCKS[1], four_frames(first_frame=5), module="reader"
+    ),
+    "overlap": packet_case(
+        "frame 4 should follow, not 3", 6, ORDER, BLOCKS[1], four_frames(first_frame=3), module="reader"
+    ),
+    "late-start": packet_case("frame 0 should follow, not 4", 6, ORDER, BLOCKS[2], module="reader"),
+    "total-frames": packet_case(
+        "frame 4 should follow, not 5", 6, ORDER, BLOCKS[1], end_bytes(5, 1500), module="reader"
+    ),
+    "samples-unlike-header": packet_case(
+        "1499 samples, but the header says 1500", 12, "known is not None and n_samples != known",
+        BLOCKS[1], end_bytes(4, 1499), module="reader",
+    ),
+    "samples-beyond-frames": packet_case(
+        "1601 samples, but 4 frames stand for at most 1600", 12, "n_samples > most",
+        BLOCKS[1], end_bytes(4, 1601), module="reader", n_samples=2**64 - 1,
+    ),
+    "samples-of-no-frames": packet_case(
+        "1 samples, but 0 frames stand for at most 0", 12, "n_samples > most",
+        end_bytes(0, 1), module="reader", n_samples=2**64 - 1,
+    ),
+    "trailing": packet_case(
+        "something follows", 0, "self._source.take_up_to(1)", *BLOCKS[1:], b"\0", module="reader"
+    ),
+    "two-files": packet_case(
+        "something follows", 0, "self._source.take_up_to(1)", *BLOCKS[1:], GOLDEN, module="reader"
+    ),
+    "cut": packet_case(
+        "truncated: 16 more bytes of a packet", 20, "len(data) < n", BLOCKS[1][:20], module="stream"
+    ),
+}  # fmt: skip
+
+CASES = HEADERS | PACKETS
+
+# Conditions that no file meets, and why they are there.
+BEYOND_FILES = {
+    "not isinstance(header.fingerprint, bytes) or len(header.fingerprint) != 32",  # for who makes a Header
+    "position + CRC_BYTES > MAX_HEADER_BYTES",  # the same: header_length cannot say more
+    "self._n_frames + head.n_frames > MAX_FRAMES",  # 2^32 frames: see test_roundtrip
+}
+
+
+def refusal(data):
+    """What the reader raises on ``data``, if anything."""
+    try:
+        list(Reader(io.BytesIO(data)))
+    except Exception as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_rule_is_checked(name):
+    case = CASES[name]
+    error = refusal(case.data)
+    assert isinstance(error, FormatError)
+    assert re.search(case.message, str(error))
+    assert error.offset == case.offset
+    with pytest.raises(slow_dacz.Refused):
+        slow_dacz.read(case.data)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_check_is_needed(name, monkeypatch):
+    case = CASES[name]
+    take_out(case.module, case.check, monkeypatch)
+    assert refusal(GOLDEN) is None
+    assert not re.search(case.message, str(refusal(case.data)))
+
+
+def test_a_name_that_is_not_utf8():
+    for model_name, at in ((b"to\xff", 80), (b"to\xed\xa0\x80", 80), (b"to\xc3", 80), (b"\xc0\x80", 78)):
+        error = refusal(header_bytes(model_name=model_name))
+        assert "model_name is not UTF-8" in str(error)
+        assert error.offset == at
+
+
+def test_no_check_is_without_its_file():
+    covered = {normal(case.check) for case in CASES.values()} | {normal(check) for check in BEYOND_FILES}
+    for module in ("header", "packet", "reader", "stream"):
+        for node in ast.walk(tree_of(module)[1]):
+            if isinstance(node, ast.If) and "Error(" in ast.unparse(node.body[-1]):
+                assert ast.unparse(node.test) in covered, module
+
+
+# Taking a check out: the module's source is compiled anew with that condition constant, and the functions
+# that are in use get the new code.
+
+
+def normal(expression):
+    return ast.unparse(ast.parse(expression, mode="eval"))
+
+
+def tree_of(module):
+    module = importlib.import_module(f"dacodec.container.{module}")
+    return module, ast.parse(Path(module.__file__).read_text())
+
+
+def take_out(name, check, monkeypatch):
+    module, tree = tree_of(name)
+    conditions = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    places = [node for node in conditions if ast.unparse(node.test) == normal(check)]
+    assert len(places) == 1
+    passes = isinstance(places[0].body[-1], ast.Return)  # an `if` that accepts, rather than one that refuses
+    places[0].test = ast.copy_location(ast.Constant(passes), places[0].test)
+    mutant = {"__name__": module.__name__}
+    exec(compile(tree, module.__file__, "exec"), mutant)
+    for qualified, function in functions_of(vars(module), module.__name__):
+        new = dict(functions_of(mutant, module.__name__))[qualified]
+        if new.__code__ != function.__code__:
+            monkeypatch.setattr(function, "__code__", new.__code__)
+
+
+def functions_of(namespace, module_name):
+    for value in list(namespace.values()):
+        if getattr(value, "__module__", None) != module_name:
+            continue
+        if inspect.isfunction(value):
+            yield value.__qualname__, value
+        elif inspect.isclass(value):
+            yield from functions_of(vars(value), module_name)
