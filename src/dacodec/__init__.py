@@ -1,0 +1,48 @@
+"""dacodec: the Descript Audio Codec as a small, fast, trustworthy Python package.
+
+Importing this does no work: the public names are loaded at first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dacodec.checkpoint import AutoProcessor as AutoProcessor
+    from dacodec.codec import Codec as Codec
+    from dacodec.codec import Encoded as Encoded
+    from dacodec.config import DacConfig as DacConfig
+    from dacodec.features import DacFeatureExtractor as DacFeatureExtractor
+    from dacodec.geometry import Geometry as Geometry
+    from dacodec.model import DacDecoderOutput as DacDecoderOutput
+    from dacodec.model import DacEncoderOutput as DacEncoderOutput
+    from dacodec.model import DacModel as DacModel
+    from dacodec.model import DacOutput as DacOutput
+
+_HOME = {
+    "AutoProcessor": "dacodec.features",
+    "Codec": "dacodec.codec",
+    "Encoded": "dacodec.codec",
+    "DacConfig": "dacodec.config",
+    "DacFeatureExtractor": "dacodec.features",
+    "Geometry": "dacodec.geometry",
+    "DacModel": "dacodec.model",
+    "DacOutput": "dacodec.model",
+    "DacEncoderOutput": "dacodec.model",
+    "DacDecoderOutput": "dacodec.model",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dacodec' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
