@@ -37,3 +37,11 @@ class FormatError(DacodecError, ValueError):
     def __init__(self, message: str, offset: int | None = None) -> None:
         self.offset = offset
         super().__init__(message if offset is None else f"{message} (at byte {offset})")
+
+
+class OutputError(DacodecError):
+    """An output that exists already or cannot be written."""
+
+
+class EngineError(DacodecError):
+    """An engine that is unknown or cannot run here."""

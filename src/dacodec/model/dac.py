@@ -18,7 +18,7 @@ from dacodec.errors import AudioError, CodesError
 from dacodec.geometry import Geometry
 from dacodec.model.layers import DecoderBlock, EncoderBlock, Snake, mask
 from dacodec.model.outputs import DacDecoderOutput, DacEncoderOutput, DacOutput
-from dacodec.model.quantizer import ResidualVectorQuantizer
+from dacodec.model.quantizer import Quantized, ResidualVectorQuantizer
 
 
 class Encoder(nn.Module):
@@ -128,7 +128,7 @@ class DacModel(nn.Module):
             codes_mask = torch.arange(codes.shape[-1], device=codes.device) < frames[:, None]
             representation, codes = mask(representation, frames), mask(codes, frames)
         output = DacEncoderOutput(
-            self._loss(quantized.commitment_loss, quantized.codebook_loss, n_quantizers),
+            self._loss(quantized),
             representation,
             codes,
             quantized.projected_latents,
@@ -184,9 +184,17 @@ class DacModel(nn.Module):
         output = DacOutput(audio_values=audio_values, **encoded)
         return output.to_tuple() if return_dict is False else output
 
-    def _loss(self, commitment: Tensor, codebook: Tensor, n_quantizers: int | Tensor | None) -> Tensor:
-        """Commitment and codebook terms, weighted [B]."""
-        return self.config.commitment_loss_weight * commitment + self.config.codebook_loss_weight * codebook
+    def _loss(self, quantized: Quantized) -> Tensor:
+        """Commitment and codebook terms, weighted [B].
+
+        As in Hugging Face's code the batch's mean, for every item over the codebooks that it uses. (The
+        original, and our training, take the mean of each item's own.)
+        """
+        terms = (
+            self.config.commitment_loss_weight * quantized.commitment_loss
+            + self.config.codebook_loss_weight * quantized.codebook_loss
+        )  # [B, K]
+        return (terms.mean(0) * quantized.used).sum(1)
 
     def _check_audio(self, audio: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Audio and the valid length of each item [B] (None without a mask), both multiples of the hop then."""

@@ -21,13 +21,14 @@ INTEGER_DTYPES = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int3
 
 
 class Quantized(NamedTuple):
-    """What the quantizer makes of latents. The losses are [B]: the mean over (d, F), items dropped are 0."""
+    """What the quantizer makes of latents."""
 
-    quantized_representation: Tensor  # [B, D, F]
+    quantized_representation: Tensor  # [B, D, F], the sum over the codebooks that the item uses
     audio_codes: Tensor  # [B, K, F]
     projected_latents: Tensor  # [B, K * d, F], before quantization
-    commitment_loss: Tensor
-    codebook_loss: Tensor
+    commitment_loss: Tensor  # [B, K], means over (d, F), of unused codebooks too
+    codebook_loss: Tensor  # [B, K], likewise
+    used: Tensor  # [B, K] bool: which codebooks the item uses
 
 
 class FromCodes(NamedTuple):
@@ -99,14 +100,15 @@ class ResidualVectorQuantizer(nn.Module):
         if n_quantizers is None and self.training and self.quantizer_dropout > 0:
             n_quantizers = self.draw_counts(latents.shape[0], latents.device)
         if isinstance(n_quantizers, Tensor):
-            counts, n = n_quantizers.to(latents.device), self.n_codebooks
+            n = self.n_codebooks
+            used = torch.arange(n, device=latents.device) < n_quantizers.to(latents.device)[:, None]
         else:
-            counts, n = None, self.check_count(n_quantizers)
+            n = self.check_count(n_quantizers)
+            used = torch.ones(latents.shape[0], n, dtype=torch.bool, device=latents.device)
 
         residual = latents
         quantized = torch.zeros_like(latents)
-        commitment = codebook = latents.new_zeros(latents.shape[0], dtype=torch.promote_types(latents.dtype, torch.float32))
-        codes, projected = [], []
+        codes, projected, commitment, codebook = [], [], [], []
         for i, quantizer in enumerate(self.quantizers[:n]):
             before = quantizer.in_proj(residual)  # [B, d, F]
             index = quantizer.search(before)
@@ -114,13 +116,19 @@ class ResidualVectorQuantizer(nn.Module):
             straight_through = before + (after - before).detach()
             step = quantizer.out_proj(straight_through)
             residual = residual - step  # not detached: every codebook's gradient reaches the ones before
-            used = 1 if counts is None else (counts > i).to(step.dtype)
-            quantized = quantized + (step if counts is None else step * used[:, None, None])
-            commitment = commitment + used * _mean_square(before, after.detach())
-            codebook = codebook + used * _mean_square(after, before.detach())
+            quantized = quantized + step * used[:, i, None, None]
             codes.append(index)
             projected.append(before)
-        return Quantized(quantized, torch.stack(codes, 1), torch.cat(projected, 1), commitment, codebook)
+            commitment.append(_mean_square(before, after.detach()))
+            codebook.append(_mean_square(after, before.detach()))
+        return Quantized(
+            quantized,
+            torch.stack(codes, 1),
+            torch.cat(projected, 1),
+            torch.stack(commitment, 1),
+            torch.stack(codebook, 1),
+            used,
+        )
 
     def draw_counts(self, batch: int, device: torch.device) -> Tensor:
         """Quantizer dropout: how many codebooks each item [B] of a training batch keeps."""
@@ -134,7 +142,7 @@ class ResidualVectorQuantizer(nn.Module):
         Raises:
             CodesError: for a wrong rank or dtype, and for codes out of range, with their position.
         """
-        codes = self.check_codes(audio_codes)
+        codes = check_codes(audio_codes, self.n_codebooks, self.codebook_size)
         embedded = [q.embed(codes[:, i]) for i, q in enumerate(self.quantizers[: codes.shape[1]])]
         return FromCodes(self._project_out(embedded), torch.cat(embedded, 1), codes)
 
@@ -166,29 +174,34 @@ class ResidualVectorQuantizer(nn.Module):
             raise CodesError(f"n_quantizers must be from 1 to {self.n_codebooks}, got {n_quantizers}")
         return int(n_quantizers)
 
-    def check_codes(self, codes: Tensor) -> Tensor:
-        """``codes`` as int64 if they can be decoded. Checked before any device can assert."""
-        if codes.dtype not in INTEGER_DTYPES:
-            raise CodesError(f"codes must be integers, got {codes.dtype}")
-        if codes.ndim != 3 or not 1 <= codes.shape[1] <= self.n_codebooks:
-            raise CodesError(
-                f"codes must be [batch, 1 to {self.n_codebooks} codebooks, frames], got {tuple(codes.shape)}"
-            )
-        codes = codes.to(torch.int64)
-        if torch.compiler.is_compiling():  # a traced graph cannot look at values
-            return codes
-        bad = ((codes < 0) | (codes >= self.codebook_size)).nonzero()
-        if len(bad):
-            b, k, f = bad[0].tolist()
-            raise CodesError(
-                f"code {int(codes[b, k, f])} at item {b}, codebook {k}, frame {f} is outside "
-                f"0..{self.codebook_size - 1} ({len(bad)} such codes)"
-            )
-        return codes
-
     def _project_out(self, embedded: list[Tensor]) -> Tensor:
         parts = [q.out_proj(x) for q, x in zip(self.quantizers, embedded, strict=False)]
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+
+def check_codes(codes: Tensor, n_codebooks: int, codebook_size: int) -> Tensor:
+    """``codes`` [B, K, F] as int64, if they can be decoded. Looked at before any device can assert.
+
+    Raises:
+        CodesError: for a wrong rank or dtype, and for codes out of range, with the position of the first.
+    """
+    if codes.dtype not in INTEGER_DTYPES:
+        raise CodesError(f"codes must be integers, got {codes.dtype}")
+    if codes.ndim != 3 or not 1 <= codes.shape[1] <= n_codebooks:
+        raise CodesError(
+            f"codes must be [batch, 1 to {n_codebooks} codebooks, frames], got {tuple(codes.shape)}"
+        )
+    codes = codes.to(torch.int64)
+    if torch.compiler.is_compiling():  # a traced graph cannot look at values
+        return codes
+    bad = ((codes < 0) | (codes >= codebook_size)).nonzero()
+    if len(bad):
+        b, k, f = bad[0].tolist()
+        raise CodesError(
+            f"code {int(codes[b, k, f])} at item {b}, codebook {k}, frame {f} is outside "
+            f"0..{codebook_size - 1} ({len(bad)} such codes)"
+        )
+    return codes
 
 
 def _mean_square(x: Tensor, y: Tensor) -> Tensor:

@@ -1,0 +1,5 @@
+"""``python -m dacodec``."""
+
+from dacodec.cli.main import main
+
+main()

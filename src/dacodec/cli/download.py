@@ -1,0 +1,20 @@
+"""``dacodec download``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+
+def download(
+    model: Annotated[str, typer.Argument(metavar="ID", help="A hub id such as descript/dac_44khz.")],
+    revision: Annotated[Optional[str], typer.Option(help="A branch, tag or commit.")] = None,
+) -> None:
+    """Fetch a model from the Hugging Face hub, to be used offline later."""
+    from dacodec.checkpoint import download as fetch
+    from dacodec.cli.options import working
+
+    with working(f"downloading {model}"):
+        folder = fetch(model, revision=revision)
+    print(folder)

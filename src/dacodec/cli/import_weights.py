@@ -1,0 +1,19 @@
+"""``dacodec import-weights``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def import_weights(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS.pth", help="Weights of Descript's package.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the model.")],
+) -> None:
+    """Turn Descript's weights into a model folder (config.json and safetensors), without running any of its code."""
+    from dacodec.checkpoint import import_weights as convert
+
+    convert(weights, folder)
+    print(folder)

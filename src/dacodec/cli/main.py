@@ -1,0 +1,57 @@
+"""The ``dacodec`` command: its subcommands, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from dacodec import __version__, errors
+from dacodec.cli import decode, download, encode, import_weights, info
+
+# What a script can tell apart. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C.
+EXIT_CODES: list[tuple[type[errors.DacodecError], int]] = [
+    (errors.CodesError, 2),
+    (errors.AudioError, 3),
+    (errors.FormatError, 4),
+    (errors.ModelMismatchError, 5),
+    (errors.CheckpointError, 6),
+    (errors.OutputError, 7),
+]
+
+app = typer.Typer(
+    help="The Descript Audio Codec: audio to a few kbit/s and back.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("encode")(encode.encode)
+app.command("decode")(decode.decode)
+app.command("info")(info.info)
+app.command("download")(download.download)
+app.command("import-weights")(import_weights.import_weights)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"dacodec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; errors that dacodec raises on purpose become one line on stderr."""
+    try:
+        app()
+    except errors.DacodecError as error:
+        message = " ".join(str(error).split())
+        print(f"dacodec: {message}", file=sys.stderr)
+        sys.exit(next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1))
+    except KeyboardInterrupt:
+        print("dacodec: interrupted", file=sys.stderr)
+        sys.exit(130)

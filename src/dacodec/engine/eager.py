@@ -1,0 +1,39 @@
+"""PyTorch, eager or compiled, on any device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dacodec.model import DacModel
+
+
+class TorchEngine:
+    """The engine that runs wherever PyTorch does. ``compiled`` uses ``torch.compile``: slow first calls."""
+
+    def __init__(self, model: DacModel, compiled: bool = False) -> None:
+        self.model = model.eval()
+        self.geometry = model.geometry
+        self._encoder, self._decoder = model.encoder, model.decoder
+        if compiled:
+            self._encoder = torch.compile(model.encoder, dynamic=True)  # type: ignore[assignment]
+            self._decoder = torch.compile(model.decoder, dynamic=True)  # type: ignore[assignment]
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
+        model = self.model
+        x = audio.to(model.device, model.dtype)[:, None]  # [B, 1, T]
+        lengths = None if lengths is None else lengths.to(model.device)
+        codes = model.quantizer(self._encoder(x, lengths), n_quantizers).audio_codes
+        if lengths is not None:
+            frames = self.geometry.encoder.output_length(lengths)
+            beyond = torch.arange(codes.shape[-1], device=codes.device) >= frames[:, None]
+            codes = codes.masked_fill(beyond[:, None], 0)
+        return codes.cpu()
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        model = self.model
+        lengths = None if lengths is None else lengths.to(model.device)
+        latents = model.quantizer.from_codes(codes.to(model.device)).quantized_representation
+        return self._decoder(latents, lengths)[:, 0].float().cpu()

@@ -1,0 +1,166 @@
+"""Runs a case of cases.py on a model, ours or another package's, and compares what comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from unittest import mock
+
+import torch
+from codes import CodeAgreement, compare_codes
+from weights import random_audio, random_weights
+
+MAX_ERROR = 1e-5
+
+
+def hugging_face(case, dtype=torch.float32):
+    """transformers' model with the case's weights."""
+    from transformers import DacConfig, DacModel
+
+    # All or no items take part in its dropout, so that the counts can be given from outside.
+    config = DacConfig(**case["config"], quantizer_dropout=1.0 if case["mode"] == "counts" else 0.0)
+    return _with_weights(DacModel, config, case, dtype)
+
+
+def ours(case, dtype=torch.float32):
+    from dacodec.config import DacConfig
+    from dacodec.model import DacModel
+
+    return _with_weights(DacModel, DacConfig(**case["config"]), case, dtype)
+
+
+def _with_weights(model_class, config, case, dtype):
+    # "meta" keeps the initial weights, which nobody needs, from being made.
+    with torch.device("meta"):
+        model = model_class(config)
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    model.load_state_dict(random_weights(shapes, case["seed"]), assign=True)
+    return model.to(dtype).train(case["mode"] != "eval")
+
+
+def run_hugging_face(model, case, dtype=torch.float32):
+    with contextlib.ExitStack() as stack:
+        if case["mode"] == "counts":
+            # What it draws in training mode: one number an item.
+            counts = torch.tensor(case["counts"])
+            stack.enter_context(mock.patch("torch.randint", return_value=counts))
+        return _run(model, case, case["n_quantizers"], dtype)
+
+
+def run_ours(model, case, dtype=torch.float32):
+    counts = case["counts"]
+    return _run(model, case, case["n_quantizers"] if counts is None else torch.tensor(counts), dtype)
+
+
+def case_audio(case, dtype=torch.float32):
+    return random_audio(case["seed"] + 1, case["batch"], case["samples"]).to(dtype)
+
+
+def _run(model, case, n_quantizers, dtype):
+    """Everything that the model returns; gradients under "gradient.<key>", the input's under "gradient"."""
+    audio = case_audio(case, dtype)
+    with torch.no_grad():
+        encoded = model.encode(audio, n_quantizers)
+        results = {
+            "latents": model.encoder(audio),
+            "loss": encoded.loss,
+            "quantized_representation": encoded.quantized_representation,
+            "audio_codes": encoded.audio_codes,
+            "projected_latents": encoded.projected_latents,
+            "audio_values": model.decode(encoded.quantized_representation).audio_values,
+            "audio_values_from_codes": model.decode(audio_codes=encoded.audio_codes).audio_values,
+        }
+        whole = model(audio, n_quantizers)
+        results["forward.audio_values"] = whole.audio_values
+        for name in ("loss", "quantized_representation", "audio_codes", "projected_latents"):
+            assert torch.equal(whole[name], results[name]), f"forward and encode differ in {name}"
+    if case["gradients"]:
+        results |= _gradients(model, audio, n_quantizers, case)
+    return results
+
+
+def _gradients(model, audio, n_quantizers, case):
+    audio = audio.clone().requires_grad_()
+    output = model(audio, n_quantizers)
+    probe = random_audio(case["seed"] + 1000, case["batch"], output.audio_values.shape[-1])[:, 0].to(
+        audio.dtype
+    )
+    # The probe makes every sample matter, with both signs; the factor makes it about as much as the loss.
+    (output.loss.mean() + 10 * (output.audio_values * probe).mean()).backward()
+    gradients = {f"gradient.{key}": parameter.grad for key, parameter in model.named_parameters()}
+    gradients["gradient"] = audio.grad
+    model.zero_grad()
+    # Codebooks that are not used have none.
+    return {key: value for key, value in gradients.items() if value is not None}
+
+
+def run_from_latents(model, projected_latents):
+    with torch.no_grad():
+        quantized_representation, quantized_latents = model.quantizer.from_latents(projected_latents)[:2]
+    return {
+        "from_latents.quantized_representation": quantized_representation,
+        "from_latents.quantized_latents": quantized_latents,
+    }
+
+
+def only_gradients(results):
+    return {key: value for key, value in results.items() if key.startswith("gradient")}
+
+
+def with_unused(gradients, others):
+    """The gradients, and zeros for parameters that only the others have one of: those were not used here."""
+    return {key: gradients.get(key, torch.zeros_like(value)) for key, value in (others | gradients).items()}
+
+
+def relative_error(value, reference):
+    """Largest difference, as a part of the reference's rms."""
+    assert value.shape == reference.shape, f"{tuple(value.shape)}, not {tuple(reference.shape)}"
+    value, reference = value.double(), reference.double()
+    difference = (value - reference).abs().max().item()
+    rms = reference.square().mean().sqrt().item()
+    if rms == 0:
+        return 0.0 if difference == 0 else math.inf
+    return difference / rms
+
+
+def compare(results, reference, model) -> tuple[CodeAgreement, dict[str, float]]:
+    """Assert parity; returns how well the codes agree and the relative error of everything else.
+
+    What is compared is what `reference` holds. If codes differ (by near-ties, or this raises), whatever
+    depends on them is compared where they are the same, and the audio is decoded from the reference's codes.
+    """
+    state = model.state_dict()
+    agreement = compare_codes(
+        results["audio_codes"], reference["audio_codes"], results["latents"], reference["latents"], state
+    )
+    reference = dict(reference)
+    results = dict(results)
+    gradients, others = only_gradients(results), only_gradients(reference)
+    if others:
+        results |= with_unused(gradients, others)
+        reference |= with_unused(others, gradients)
+    if agreement.affected_frames:
+        assert not any(key.startswith("gradient") for key in reference), "codes differ: take another seed"
+        same = (results["audio_codes"] == reference["audio_codes"]).all(1)
+        for name in ("quantized_representation", "projected_latents"):
+            for side in (results, reference):
+                side[name] = side[name].transpose(1, 2)[same]
+        with torch.no_grad():
+            decoded = model.decode(audio_codes=reference["audio_codes"].long()).audio_values
+        for name in ("audio_values", "audio_values_from_codes", "forward.audio_values"):
+            if name in reference:
+                results[name] = decoded[..., : reference[name].shape[-1]]
+        # A loss is a mean over all frames, of which a few have another residual in their last codebooks.
+        results.pop("loss"), reference.pop("loss")
+    errors = {
+        name: relative_error(results[name], value)
+        for name, value in reference.items()
+        if name != "audio_codes"
+    }
+    assert_small(errors)
+    return agreement, errors
+
+
+def assert_small(errors):
+    large = {name: f"{error:.1e}" for name, error in errors.items() if not error <= MAX_ERROR}
+    assert not large, f"relative errors above {MAX_ERROR}: {large}"

@@ -1,0 +1,122 @@
+"""Ours against tensors that transformers and descript-audio-codec made (scripts/oracles/make_golden.py)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import descript
+import pytest
+import running
+import torch
+from safetensors import safe_open
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def load(package):
+    """The stored cases, each with the tensors that the package made of it, by the case's name."""
+    with safe_open(GOLDEN / f"{package}.safetensors", "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is no dict
+    cases = json.loads((GOLDEN / f"{package}.json").read_text())["cases"]
+    return {
+        case["name"]: (
+            case,
+            {k.split("/", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{case['name']}/")},
+        )
+        for case in cases
+    }
+
+
+HUGGING_FACE = {package: load(package) for package in ("hf4", "hf5")}
+DESCRIPT = load("descript")
+CASES = {name: case for name, (case, _) in HUGGING_FACE["hf4"].items()}
+
+
+def references(name):
+    for package, stored in HUGGING_FACE.items():
+        case, tensors = stored[name]
+        assert case == CASES[name], f"{package} was asked something else"
+        yield tensors
+
+
+def only(tensors, prefix):
+    return {key: value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def outputs(tensors):
+    prefixes = ("gradient", "from_latents", "state")
+    return {key: value for key, value in tensors.items() if not key.startswith(prefixes)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_outputs_are_those_of_transformers(name):
+    case = {**CASES[name], "gradients": False}
+    model = running.ours(case)
+    results = running.run_ours(model, case)
+    assert torch.equal(results["forward.audio_values"], results["audio_values"][..., : case["samples"]])
+    for tensors in references(name):
+        agreement, _ = running.compare(results, outputs(tensors), model)
+        # The stored codes are no near-ties, so that they are everybody's.
+        assert not agreement.affected_frames
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case["float64"]])
+def test_codes_are_those_of_transformers_in_float64(name):
+    case = {**CASES[name], "gradients": False}
+    results = running.run_ours(running.ours(case, torch.float64), case, torch.float64)
+    for tensors in references(name):
+        assert torch.equal(results["audio_codes"], tensors["audio_codes"].long())
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case["gradients"]])
+def test_gradients_are_those_of_transformers(name):
+    case = CASES[name]
+    exact = running.only_gradients(run_ours(case, torch.float64))
+    rounded = running.only_gradients(run_ours(case, torch.float32))
+    for tensors in references(name):
+        reference = running.with_unused(running.only_gradients(tensors), exact)
+        exact = running.with_unused(exact, reference)
+        running.assert_small(
+            {key: running.relative_error(exact[key], value) for key, value in reference.items()}
+        )
+        # In fp32 what nearly cancels is mostly rounding, so the gradient is taken as one vector.
+        rounded = running.with_unused(rounded, reference)
+        difference = torch.cat([(rounded[key] - value).flatten() for key, value in reference.items()])
+        whole = torch.cat([value.flatten() for value in reference.values()])
+        running.assert_small({"the whole gradient": (difference.norm() / whole.norm()).item()})
+
+
+def run_ours(case, dtype):
+    return running.run_ours(running.ours(case, dtype), case, dtype)
+
+
+@pytest.mark.parametrize("name", [n for n, (_, t) in HUGGING_FACE["hf5"].items() if only(t, "from_latents")])
+def test_from_latents_is_that_of_transformers_5(name):
+    case, tensors = HUGGING_FACE["hf5"][name]
+    results = running.run_from_latents(running.ours(case), tensors["projected_latents"])
+    reference = only(tensors, "from_latents")
+    running.assert_small(
+        {key: running.relative_error(results[key], value) for key, value in reference.items()}
+    )
+
+
+@pytest.mark.parametrize("name", DESCRIPT)
+def test_outputs_are_those_of_the_original(name):
+    case, tensors = DESCRIPT[name]
+    model = running.ours(case)
+    model.load_state_dict(descript.folded_weights(case))
+    agreement, _ = running.compare(running.run_ours(model, case), outputs(tensors), model)
+    assert not agreement.affected_frames
+
+
+def test_each_package_is_named_with_its_version():
+    origins = {
+        name: json.loads((GOLDEN / f"{name}.json").read_text())["origin"]
+        for name in ("hf4", "hf5", "descript")
+    }
+    versions = {name: (origin["package"], origin["version"]) for name, origin in origins.items()}
+    assert versions["hf4"] == ("transformers", "4.56.2")
+    assert versions["hf5"][0] == "transformers"
+    assert versions["hf5"][1].startswith("5.")
+    assert versions["descript"] == ("descript-audio-codec", "1.0.0")
