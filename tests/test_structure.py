@@ -16,7 +16,7 @@ LEVELS = {
     "checkpoint": 3, "engine": 3, "integrations": 3,
     "codec": 4, "streaming": 4,
     "training": 5, "evaluation": 5,
-    "cli": 6, "__main__": 6,
+    "cli": 6, "__main__": 7,
 }  # fmt: skip
 
 

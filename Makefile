@@ -1,0 +1,39 @@
+PYTHON ?= python3
+# Another build of PyTorch, or another place to get it from: make demo TORCH="torch --index-url ..."
+TORCH ?= torch
+BIN := .venv/bin
+
+.PHONY: demo test lint parity bench clean
+
+demo: .venv/installed
+	$(BIN)/python scripts/demo.py
+
+test: .venv/test-installed lint
+	$(BIN)/python -m pytest
+
+lint: .venv/test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Against the real packages: sets up environments of their own and takes some minutes.
+parity:
+	PYTHON=$(PYTHON) bash scripts/oracles/setup.sh
+	bash scripts/oracles/run.sh
+
+bench: .venv/test-installed
+	PYTHON=$(PYTHON) bash scripts/oracles/setup.sh
+	$(BIN)/python bench/run.py
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt $(TORCH)
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[eval]"
+	touch $@
+
+.venv/test-installed: .venv/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv .venv-* demo-out build dist

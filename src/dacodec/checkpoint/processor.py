@@ -1,0 +1,3 @@
+"""The feature extractor with files."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""How well a codec does: metrics and pictures."""
