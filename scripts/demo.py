@@ -38,10 +38,14 @@ def show(codec: Codec, clip: Path) -> None:
     size = coded.stat().st_size
     seconds = encoded.duration_seconds
     mel = mel_distance(torch.from_numpy(audio), torch.from_numpy(original.samples), rate)
-    save_spectrograms(picture, {"original": original.samples[0], f"{encoded.bitrate_kbps:.2f} kbit/s": audio[0]}, rate)
+    save_spectrograms(
+        picture, {"original": original.samples[0], f"{encoded.bitrate_kbps:.2f} kbit/s": audio[0]}, rate
+    )
 
     print(f"{clip.name}: {seconds:.2f} s, {rate} Hz, {encoded.n_channels} channel(s)")
-    print(f"  codes {encoded.bitrate_kbps:.2f} kbit/s, file {size} bytes = {size * 8 / 1000 / seconds:.2f} kbit/s")
+    print(
+        f"  codes {encoded.bitrate_kbps:.2f} kbit/s, file {size} bytes = {size * 8 / 1000 / seconds:.2f} kbit/s"
+    )
     print(f"  1/{original.samples.size * 2 / size:.0f} of 16-bit PCM, model {encoded.model.name}")
     print(f"  mel distance {mel:.2f} (0 is identical)", end="")
     if "speech" in clip.name:
@@ -54,4 +58,7 @@ def _stoi(reference: np.ndarray, audio: np.ndarray, rate: int) -> float:
 
 
 if __name__ == "__main__":
-    main([Path(p) for p in sys.argv[1:]] or sorted(CLIPS.glob("speech_en_*.flac"))[:1] + sorted(CLIPS.glob("music_*.flac"))[:1])
+    main(
+        [Path(p) for p in sys.argv[1:]]
+        or sorted(CLIPS.glob("speech_en_*.flac"))[:1] + sorted(CLIPS.glob("music_*.flac"))[:1]
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from dacodec.checkpoint import load_model
 from dacodec.container import Header, Reader, Writer
 from dacodec.engine import Engine, make_engine
 from dacodec.errors import AudioError, CodesError, ModelMismatchError
-from dacodec.files import new_file
+from dacodec.files import new_file, open_input
 from dacodec.geometry import Geometry
 from dacodec.model.quantizer import check_codes
 
@@ -138,10 +139,10 @@ class Encoded:
         """Read a ``.dacz`` file.
 
         Raises:
-            AudioError: if there is none.
+            InputError: if there is none, or it cannot be opened.
             FormatError: if it breaks the format, with the byte offset.
         """
-        with audio_io.open_input(path) as file:
+        with open_input(path) as file:
             reader = Reader(file)
             codes = reader.read_codes()
             header = reader.header
@@ -265,9 +266,8 @@ class Codec:
         if loudness_lufs is not None:
             gain = _loudness_gain(samples, sampling_rate, loudness_lufs)
             samples = samples * np.float32(gain)
-        at_model_rate = audio_io.resample(samples, sampling_rate, self.sampling_rate)
-        x = torch.from_numpy(np.ascontiguousarray(at_model_rate))
-        n_frames = self.geometry.frames_needed(self._model_samples(n_samples, sampling_rate))
+        x = torch.from_numpy(audio_io.resample(samples, sampling_rate, self.sampling_rate))
+        n_frames = self.geometry.frames_needed(x.shape[-1])
         x = F.pad(x, (0, self.geometry.samples_needed(n_frames) - x.shape[-1]))
         codes = self.engine.encode(x, None, n_quantizers)
         return Encoded(
@@ -294,7 +294,7 @@ class Codec:
         """
         self._check_model(encoded, allow_other_model)
         n_samples, rate = encoded.n_samples, encoded.sampling_rate
-        n_model = self._model_samples(n_samples, rate)
+        n_model = audio_io.resampled_length(n_samples, rate, self.sampling_rate)
         if n_samples == 0:
             samples = np.zeros((encoded.n_channels, 0), np.float32)
         else:
@@ -318,7 +318,9 @@ class Codec:
         Raises:
             CodesError: for codes of wrong rank or dtype or out of range, with their position.
         """
-        tensor = codes.detach().cpu() if isinstance(codes, torch.Tensor) else torch.as_tensor(np.asarray(codes))
+        tensor = (
+            codes.detach().cpu() if isinstance(codes, torch.Tensor) else torch.as_tensor(np.asarray(codes))
+        )
         flat = tensor.ndim == 2
         config = self.geometry.config
         tensor = check_codes(tensor[None] if flat else tensor, config.n_codebooks, config.codebook_size)
@@ -328,7 +330,12 @@ class Codec:
         return Encoded(tensor.numpy().astype(np.uint16), rate, n_samples, self.model, flat=flat)
 
     def encode_file(
-        self, path: str | os.PathLike[str], output: str | os.PathLike[str], *, overwrite: bool = False, **options: Any
+        self,
+        path: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        **options: Any,
     ) -> Encoded:
         """Code an audio file into a ``.dacz`` file; ``options`` are those of :meth:`encode`."""
         recording = audio_io.read(path)
@@ -337,13 +344,18 @@ class Codec:
         return encoded
 
     def decode_file(
-        self, path: str | os.PathLike[str], output: str | os.PathLike[str], *, overwrite: bool = False, **options: Any
+        self,
+        path: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        **options: Any,
     ) -> Encoded:
         """Decode a ``.dacz`` file into an audio file; ``options`` are those of :meth:`decode`."""
         encoded = Encoded.load(path)
         samples = self.decode(encoded, **options)
         with new_file(output, overwrite) as file:
-            audio_io.write(file, samples, encoded.sampling_rate, format=audio_io.format_of(output))
+            audio_io.write(file, samples, encoded.sampling_rate, format=Path(output).suffix[1:] or "wav")
         return encoded
 
     def _n_quantizers(self, n_channels: int, n_quantizers: int | None, bitrate_kbps: float | None) -> int:
@@ -363,10 +375,6 @@ class Codec:
         if isinstance(n_quantizers, bool) or not 1 <= n_quantizers <= most:
             raise CodesError(f"n_quantizers must be from 1 to {most}, got {n_quantizers}")
         return n_quantizers
-
-    def _model_samples(self, n_samples: int, sampling_rate: int) -> int:
-        """Samples at the model's rate that cover ``n_samples`` at ``sampling_rate``."""
-        return -(-n_samples * self.sampling_rate // sampling_rate)
 
     def _check_model(self, encoded: Encoded, allow_other_model: bool) -> None:
         mine, theirs = self.model, encoded.model

@@ -39,6 +39,10 @@ class FormatError(DacodecError, ValueError):
         super().__init__(message if offset is None else f"{message} (at byte {offset})")
 
 
+class InputError(DacodecError):
+    """An input that is not there or cannot be read."""
+
+
 class OutputError(DacodecError):
     """An output that exists already or cannot be written."""
 

@@ -1,4 +1,4 @@
-"""Output files that are either whole or not there."""
+"""Input files with clear errors, and output files that are either whole or not there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from dacodec.errors import OutputError
+from dacodec.errors import InputError, OutputError
+
+
+def open_input(path: str | os.PathLike[str]) -> BinaryIO:
+    """``path``, open for reading.
+
+    Raises:
+        InputError: if it is not there or cannot be read.
+    """
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 
 def download(
     model: Annotated[str, typer.Argument(metavar="ID", help="A hub id such as descript/dac_44khz.")],
-    revision: Annotated[Optional[str], typer.Option(help="A branch, tag or commit.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit.")] = None,
 ) -> None:
     """Fetch a model from the Hugging Face hub, to be used offline later."""
     from dacodec.checkpoint import download as fetch

@@ -10,8 +10,8 @@ import typer
 
 def info(input: Annotated[Path, typer.Argument(metavar="IN", help="A .dacz file.")]) -> None:
     """What a .dacz file holds: duration, codebooks, true kbit/s, model. Reads and checks all of it."""
-    from dacodec.audio import open_input
     from dacodec.container import Reader
+    from dacodec.files import open_input
 
     with open_input(input) as file:
         reader = Reader(file)

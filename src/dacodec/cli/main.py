@@ -13,6 +13,7 @@ from dacodec.cli import decode, download, encode, import_weights, info
 EXIT_CODES: list[tuple[type[errors.DacodecError], int]] = [
     (errors.CodesError, 2),
     (errors.AudioError, 3),
+    (errors.InputError, 3),
     (errors.FormatError, 4),
     (errors.ModelMismatchError, 5),
     (errors.CheckpointError, 6),
@@ -39,7 +40,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     pass
 

@@ -7,6 +7,7 @@ Source: arXiv 2306.06546. The public surface and the parameter names are those o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,16 +25,16 @@ from dacodec.model.quantizer import Quantized, ResidualVectorQuantizer
 class Encoder(nn.Module):
     """Audio [B, 1, T] to latents [B, D, F]."""
 
+    block: Sequence[EncoderBlock]
+
     def __init__(self, config: DacConfig) -> None:
         super().__init__()
-        channels = config.encoder_hidden_size
-        self.conv1 = nn.Conv1d(1, channels, 7, padding=3)
-        self.block = nn.ModuleList()
-        for stride in config.downsampling_ratios:
-            self.block.append(EncoderBlock(channels, stride))
-            channels *= 2
-        self.snake1 = Snake(channels)
-        self.conv2 = nn.Conv1d(channels, config.hidden_size, 3, padding=1)
+        widths = [config.encoder_hidden_size * 2**i for i in range(len(config.downsampling_ratios) + 1)]
+        blocks = map(EncoderBlock, widths, config.downsampling_ratios)
+        self.conv1 = nn.Conv1d(1, widths[0], 7, padding=3)
+        self.block = nn.ModuleList(blocks)  # type: ignore[assignment]
+        self.snake1 = Snake(widths[-1])
+        self.conv2 = nn.Conv1d(widths[-1], config.hidden_size, 3, padding=1)
 
     def forward(self, audio: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = mask(self.conv1(mask(audio, lengths)), lengths)
@@ -46,16 +47,16 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latents [B, D, F] to audio [B, 1, T], T as ``Geometry.samples`` says."""
 
+    block: Sequence[DecoderBlock]
+
     def __init__(self, config: DacConfig) -> None:
         super().__init__()
-        channels = config.decoder_hidden_size
-        self.conv1 = nn.Conv1d(config.hidden_size, channels, 7, padding=3)
-        self.block = nn.ModuleList()
-        for stride in config.upsampling_ratios:
-            self.block.append(DecoderBlock(channels, stride))
-            channels //= 2
-        self.snake1 = Snake(channels)
-        self.conv2 = nn.Conv1d(channels, 1, 7, padding=3)
+        widths = [config.decoder_hidden_size // 2**i for i in range(len(config.upsampling_ratios) + 1)]
+        blocks = map(DecoderBlock, widths, config.upsampling_ratios)
+        self.conv1 = nn.Conv1d(config.hidden_size, widths[0], 7, padding=3)
+        self.block = nn.ModuleList(blocks)  # type: ignore[assignment]
+        self.snake1 = Snake(widths[-1])
+        self.conv2 = nn.Conv1d(widths[-1], 1, 7, padding=3)
 
     def forward(self, latents: Tensor, lengths: Tensor | None = None) -> Tensor:
         x = mask(self.conv1(mask(latents, lengths)), lengths)

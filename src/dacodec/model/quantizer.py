@@ -8,6 +8,7 @@ quantizer dropout as in SoundStream, arXiv 2107.03312). Parameter names are thos
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -77,9 +78,13 @@ class VectorQuantizer(nn.Module):
 class ResidualVectorQuantizer(nn.Module):
     """A chain of codebooks, each of which codes what the ones before it left over."""
 
+    quantizers: Sequence[VectorQuantizer]
+
     def __init__(self, config: DacConfig) -> None:
         super().__init__()
-        self.quantizers = nn.ModuleList(VectorQuantizer(config) for _ in range(config.n_codebooks))
+        self.quantizers = nn.ModuleList(  # type: ignore[assignment]
+            VectorQuantizer(config) for _ in range(config.n_codebooks)
+        )
         self.n_codebooks = config.n_codebooks
         self.codebook_size = config.codebook_size
         self.codebook_dim = config.codebook_dim
@@ -152,14 +157,14 @@ class ResidualVectorQuantizer(nn.Module):
         Gradients pass straight through. (Raises AttributeError in transformers 4.56.2.)
         """
         codes = self.codes_of(latents)
-        parts = latents.split(self.codebook_dim, 1)
+        parts = torch.split(latents, self.codebook_dim, 1)
         after = [q.embed(codes[:, i]) for i, q in enumerate(self.quantizers[: len(parts)])]
         after = [x + (y - x).detach() for x, y in zip(parts, after, strict=True)]
         return FromLatents(self._project_out(after), torch.cat(after, 1))
 
     def codes_of(self, latents: Tensor) -> Tensor:
         """Codes [B, K, F] of projected ``latents`` [B, K * d, F]; the inverse of ``from_codes``' latents."""
-        parts = latents.split(self.codebook_dim, 1)
+        parts = torch.split(latents, self.codebook_dim, 1)
         if latents.shape[1] % self.codebook_dim or not 1 <= len(parts) <= self.n_codebooks:
             raise CodesError(
                 f"projected latents must be [B, K * {self.codebook_dim}, F] with K from 1 to "

@@ -1,0 +1,314 @@
+"""Any audio in, as much audio out; files; refusals."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from weights import random_weights
+
+from dacodec import Codec, DacConfig, DacModel, Encoded
+from dacodec.audio import as_float, loudness_lufs
+from dacodec.container import Reader
+from dacodec.errors import AudioError, CodesError, EngineError, FormatError, ModelMismatchError, OutputError
+
+SHAPES = {
+    "44khz": dict(downsampling_ratios=(2, 4, 8, 8), sampling_rate=44100, n_codebooks=9),
+    "24khz": dict(downsampling_ratios=(2, 4, 5, 8), sampling_rate=24000, n_codebooks=4),
+    "16khz": dict(downsampling_ratios=(2, 4, 5, 8), sampling_rate=16000, n_codebooks=12),
+    "odd": dict(downsampling_ratios=(3, 5), sampling_rate=8000, n_codebooks=2, decoder_hidden_size=16),
+}
+
+
+def save_model(folder, seed=1, **changes):
+    config = DacConfig(**(dict(encoder_hidden_size=4, decoder_hidden_size=32, codebook_size=64) | changes))
+    model = DacModel(config)
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    model.load_state_dict(random_weights(shapes, seed))
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def codecs(tmp_path_factory):
+    return {
+        name: Codec.from_pretrained(save_model(tmp_path_factory.mktemp(name), **shape))
+        for name, shape in SHAPES.items()
+    }
+
+
+@pytest.fixture
+def codec(codecs):
+    return codecs["16khz"]
+
+
+def tone(n_samples, channels=None, rate=16000):
+    t = np.arange(n_samples) / rate
+    x = 0.3 * np.sin(2 * np.pi * 300 * t) + 0.1 * np.sin(2 * np.pi * 1234 * t)
+    return (x if channels is None else np.stack([x / (i + 1) for i in range(channels)])).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 24000, 44100, 48000, 96000])
+def test_as_many_samples_back_as_went_in(codecs, name, rate):
+    codec = codecs[name]
+    hop = codec.model.hop_length
+    for n in (1, 2, hop - 1, hop, hop + 1, 10 * hop - 8, 10 * hop, 4999):
+        audio = tone(n)
+        encoded = codec.encode(audio, rate)
+        decoded = codec.decode(encoded)
+        assert decoded.shape == audio.shape
+        assert decoded.dtype == np.float32
+        assert np.isfinite(decoded).all()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_no_frame_more_than_the_length_needs(codecs, name):
+    codec = codecs[name]
+    for n in (1, codec.model.hop_length, 3217):
+        frames = codec.encode(tone(n), codec.sampling_rate).n_frames
+        assert codec.geometry.samples(frames) >= n
+        assert frames == 1 or codec.geometry.samples(frames - 1) < n
+
+
+def test_the_end_is_decoded_not_padded(codecs):
+    """The last samples of a 16 kHz recording come from the decoder, though the model loses 8."""
+    codec = codecs["16khz"]
+    decoded = codec.decode(codec.encode(tone(3200), 16000))
+    assert np.count_nonzero(decoded[-8:]) == 8
+
+
+def test_codes_are_the_models(codec):
+    audio = tone(3200)
+    model = codec.engine.model
+    expected = model.encode(torch.from_numpy(np.pad(audio, (0, 320)))[None, None]).audio_codes
+    encoded = codec.encode(audio, 16000)
+    assert encoded.codes.dtype == np.uint16
+    assert np.array_equal(encoded.codes, expected.numpy())
+    values = model.decode(audio_codes=expected).audio_values[0, :3200].detach().numpy()
+    assert np.array_equal(codec.decode(encoded), values)
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [
+        np.zeros(1000, np.float32),
+        np.full(1000, 0.5, np.float32),
+        np.where(np.arange(1000) % 2, 1, -1).astype(np.float32),
+        np.ones(1, np.float32),
+        (tone(1000) * 32767).astype(np.int16),
+        tone(1000).astype(np.float64),
+        torch.from_numpy(tone(1000)),
+        tone(1000, 2),
+        tone(1000, 6),
+    ],
+    ids=["silence", "dc", "full scale", "one", "int16", "float64", "torch", "stereo", "5.1"],
+)
+def test_audio_of_every_kind(codec, audio):
+    encoded = codec.encode(audio, 16000)
+    decoded = codec.decode(encoded)
+    assert decoded.shape == tuple(audio.shape)
+    assert np.isfinite(decoded).all()
+
+
+def test_integers_are_scaled(codec):
+    audio = (tone(1000) * 32767).astype(np.int16)
+    assert np.array_equal(codec.encode(audio, 16000).codes, codec.encode(audio / np.float32(32768), 16000).codes)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_not_a_number_is_an_error(codec, bad):
+    audio = tone(100)
+    audio[17] = bad
+    with pytest.raises(AudioError, match="sample 17"):
+        codec.encode(audio, 16000)
+
+
+def test_no_samples_is_an_error(codec):
+    with pytest.raises(AudioError):
+        codec.encode(np.zeros((1, 0), np.float32), 16000)
+
+
+def test_channels_are_coded_each_on_its_own(codec):
+    both = codec.encode(tone(2000, 2), 16000)
+    for i in range(2):
+        alone = codec.encode(tone(2000, 2)[i], 16000)
+        assert np.array_equal(alone.codes[0], both.codes[i])
+
+
+def test_bitrates(codec):
+    audio = tone(2000, 2)
+    encoded = codec.encode(audio, 16000, n_quantizers=3)
+    assert encoded.codes.shape[:2] == (2, 3)
+    assert encoded.bitrate_kbps == pytest.approx(2 * 3 * 6 * 50 / 1000)
+    assert codec.encode(audio, 16000, bitrate_kbps=1.8).n_codebooks == 3
+    assert codec.encode(audio, 16000, bitrate_kbps=1.79).n_codebooks == 2
+    assert codec.encode(audio, 16000, bitrate_kbps=100).n_codebooks == 12
+    assert np.array_equal(codec.encode(audio, 16000).codes[:, :3], encoded.codes)
+    for wrong in (dict(n_quantizers=0), dict(n_quantizers=13), dict(bitrate_kbps=0.1), dict(n_quantizers=1, bitrate_kbps=1)):
+        with pytest.raises(CodesError):
+            codec.encode(audio, 16000, **wrong)
+
+
+class Through:
+    """An engine that codes nothing: what goes in comes out, so that only the codec's own doing is seen."""
+
+    def __init__(self, geometry):
+        self.geometry = geometry
+
+    def encode(self, audio, lengths=None, n_quantizers=None):
+        self.audio = audio
+        return torch.zeros(len(audio), n_quantizers, self.geometry.frames(audio.shape[-1]), dtype=torch.long)
+
+    def decode(self, codes, lengths=None):
+        return self.audio
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_loudness_is_restored_and_one_gain_serves_all_channels(codec, rate):
+    through = Codec(Through(codec.geometry), codec.model)
+    audio = tone(rate, 2, rate) * 0.01
+    encoded = through.encode(audio, rate, loudness_lufs=-16)
+    inside = through.engine.audio.numpy()
+    assert loudness_lufs(inside[:, :16000], 16000) == pytest.approx(-16, abs=0.1)
+    decoded = through.decode(encoded)
+    assert np.abs(decoded - audio).max() < 2e-3 * np.abs(audio).max()
+    assert np.abs(inside).max() <= 1 + 1e-6
+    loud = through.encode(np.sign(tone(16000)), 16000, loudness_lufs=0)
+    assert loud.gain <= 1
+    assert through.encode(np.zeros(16000), 16000, loudness_lufs=-16).gain == 1
+
+
+def test_slices_and_concatenation(codec):
+    encoded = codec.encode(tone(5000, 2, 22050), 22050)
+    cuts = [0, 3, 4, encoded.n_frames]
+    parts = [encoded[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    assert sum(p.n_samples for p in parts) == 5000
+    whole = Encoded.concatenate(parts)
+    assert np.array_equal(whole.codes, encoded.codes)
+    assert whole.n_samples == 5000
+    assert codec.decode(parts[1]).shape == (2, parts[1].n_samples)
+    assert len(encoded[:-1]) == encoded.n_frames - 1
+    assert len(encoded[5:2]) == 0
+    assert codec.decode(encoded[5:2]).shape == (2, 0)
+    with pytest.raises(TypeError):
+        encoded[::2]
+    with pytest.raises(CodesError, match="n_channels is 2 and 1"):
+        Encoded.concatenate([encoded, codec.encode(tone(100), 22050)])
+    with pytest.raises(CodesError):
+        Encoded.concatenate([])
+
+
+def test_a_slice_decodes_to_its_part_of_the_whole(codec):
+    """Beyond the decoder's receptive field, a cut changes nothing."""
+    encoded = codec.encode(tone(320 * 60), 16000)
+    whole, part = codec.decode(encoded), codec.decode(encoded[10:50])
+    halo = codec.geometry.decoder_halo * 320
+    assert np.abs(part[halo:-halo] - whole[10 * 320 : 50 * 320][halo:-halo]).max() < 1e-5
+
+
+def test_files_there_and_back(codec, tmp_path):
+    encoded = codec.encode(tone(5000, 2, 44100), 44100, n_quantizers=5, loudness_lufs=-16)
+    encoded.save(tmp_path / "x.dacz")
+    loaded = Encoded.load(tmp_path / "x.dacz")
+    assert np.array_equal(loaded.codes, encoded.codes)
+    for name in ("sampling_rate", "n_samples", "model", "gain", "bitrate_kbps", "n_channels"):
+        assert getattr(loaded, name) == getattr(encoded, name)
+    assert np.array_equal(codec.decode(loaded), codec.decode(encoded))
+    with pytest.raises(OutputError, match="exists"):
+        encoded.save(tmp_path / "x.dacz")
+    encoded.save(tmp_path / "x.dacz", overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.dacz"]
+
+
+def test_audio_files_there_and_back(codec, tmp_path):
+    import soundfile
+
+    audio = tone(9001, 2, 22050)
+    soundfile.write(tmp_path / "in.flac", audio.T, 22050)
+    encoded = codec.encode_file(tmp_path / "in.flac", tmp_path / "in.dacz")
+    codec.decode_file(tmp_path / "in.dacz", tmp_path / "out.wav")
+    decoded, rate = soundfile.read(tmp_path / "out.wav", dtype="float32", always_2d=True)
+    assert rate == 22050
+    assert decoded.shape == (9001, 2)
+    assert np.abs(decoded.T - np.clip(codec.decode(encoded), -1, 1)).max() < 1e-4
+    with (tmp_path / "in.dacz").open("rb") as file:
+        assert Reader(file).header.model_name != "builtin"
+
+
+def test_another_model_is_refused(codecs, codec, tmp_path):
+    encoded = codec.encode(tone(1000), 16000)
+    twin = Codec.from_pretrained(save_model(tmp_path, seed=2, **SHAPES["16khz"]))
+    with pytest.raises(ModelMismatchError, match="allow_other_model"):
+        twin.decode(encoded)
+    assert twin.decode(encoded, allow_other_model=True).shape == (1000,)
+    with pytest.raises(ModelMismatchError, match="shape"):
+        codecs["44khz"].decode(encoded, allow_other_model=True)
+
+
+def test_codes_from_outside(codec):
+    codes = codec.encode(tone(3200), 16000).codes[0]  # [K, F]
+    audio = codec.decode(codec.from_codes(codes.astype(np.int64)))
+    assert audio.shape == (codec.geometry.samples(codes.shape[1]),)
+    assert np.array_equal(audio[:3200], codec.decode(codec.encode(tone(3200), 16000)))
+    assert codec.decode(codec.from_codes(torch.from_numpy(codes.astype(np.int32))[None])).ndim == 2
+    assert codec.decode(codec.from_codes(codes, sampling_rate=48000, n_samples=9000)).shape == (9000,)
+    codes = codes.astype(np.int64)
+    codes[2, 5] = 64
+    with pytest.raises(CodesError, match="code 64 at item 0, codebook 2, frame 5"):
+        codec.from_codes(codes)
+    with pytest.raises(CodesError, match="integers"):
+        codec.from_codes(codes * 1.0)
+
+
+def test_truncated_file(codec, tmp_path):
+    codec.encode(tone(3200), 16000).save(tmp_path / "x.dacz")
+    data = (tmp_path / "x.dacz").read_bytes()
+    (tmp_path / "cut.dacz").write_bytes(data[:-3])
+    with pytest.raises(FormatError, match="at byte"):
+        Encoded.load(tmp_path / "cut.dacz")
+
+
+def test_a_failed_write_leaves_nothing(codec, tmp_path, monkeypatch):
+    monkeypatch.setattr("dacodec.codec.Writer.write", lambda *_: (_ for _ in ()).throw(RuntimeError("disk")))
+    with pytest.raises(RuntimeError):
+        codec.encode(tone(100), 16000).save(tmp_path / "x.dacz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_threads_at_once(codec):
+    audios = [tone(2000 + 300 * i) for i in range(4)]
+    expected = [codec.decode(codec.encode(a, 16000)) for a in audios]
+    results = [None] * 4
+
+    def work(i):
+        for _ in range(3):
+            results[i] = codec.decode(codec.encode(audios[i], 16000))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert all(np.array_equal(a, b) for a, b in zip(results, expected, strict=True))
+
+
+def test_engine_rows_of_different_lengths(codec):
+    """The engine contract: a padded row gives what it gives alone."""
+    hop = codec.model.hop_length
+    rows = [torch.from_numpy(as_float(tone(n * hop))) for n in (5, 12)]
+    padded = torch.stack([torch.nn.functional.pad(r[0], (0, 12 * hop - r.shape[-1])) for r in rows])
+    codes = codec.engine.encode(padded, torch.tensor([5 * hop, 12 * hop]))
+    audio = codec.engine.decode(codes, torch.tensor([5, 12]))
+    for i, (row, frames) in enumerate(zip(rows, (5, 12), strict=True)):
+        alone = codec.engine.encode(row)
+        assert torch.equal(codes[i, :, :frames], alone[0])
+        assert not codes[i, :, frames:].any()
+        n = codec.geometry.samples(frames)
+        torch.testing.assert_close(audio[i, :n], codec.engine.decode(alone)[0], rtol=1e-4, atol=1e-5)
+        assert not audio[i, n:].any()
+
+
+def test_unknown_engine(tmp_path):
+    with pytest.raises(EngineError, match="torch-compile"):
+        Codec.from_pretrained(save_model(tmp_path), engine="fast")
