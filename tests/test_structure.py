@@ -58,7 +58,9 @@ def test_rooms_without_torch(name):
         assert "import torch" not in path.read_text()
 
 
-@pytest.mark.parametrize("args", [["-c", "import dacodec"], ["-m", "dacodec", "--help"], ["-m", "dacodec", "encode", "--help"]])
+@pytest.mark.parametrize(
+    "args", [["-c", "import dacodec"], ["-m", "dacodec", "--help"], ["-m", "dacodec", "encode", "--help"]]
+)
 def test_importing_and_help_load_neither_torch_nor_numpy(args):
     code = f"""
 import runpy, sys

@@ -12,30 +12,30 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from dacodec.checkpoint import AutoProcessor as AutoProcessor
+    from dacodec.checkpoint import DacConfig as DacConfig
+    from dacodec.checkpoint import DacFeatureExtractor as DacFeatureExtractor
+    from dacodec.checkpoint import DacModel as DacModel
     from dacodec.codec import Codec as Codec
     from dacodec.codec import Encoded as Encoded
-    from dacodec.config import DacConfig as DacConfig
-    from dacodec.features import DacFeatureExtractor as DacFeatureExtractor
     from dacodec.geometry import Geometry as Geometry
     from dacodec.model import DacDecoderOutput as DacDecoderOutput
     from dacodec.model import DacEncoderOutput as DacEncoderOutput
-    from dacodec.model import DacModel as DacModel
     from dacodec.model import DacOutput as DacOutput
 
 _HOME = {
-    "AutoProcessor": "dacodec.features",
+    "AutoProcessor": "dacodec.checkpoint",
     "Codec": "dacodec.codec",
     "Encoded": "dacodec.codec",
-    "DacConfig": "dacodec.config",
-    "DacFeatureExtractor": "dacodec.features",
+    "DacConfig": "dacodec.checkpoint",
+    "DacFeatureExtractor": "dacodec.checkpoint",
     "Geometry": "dacodec.geometry",
-    "DacModel": "dacodec.model",
+    "DacModel": "dacodec.checkpoint",
     "DacOutput": "dacodec.model",
     "DacEncoderOutput": "dacodec.model",
     "DacDecoderOutput": "dacodec.model",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:

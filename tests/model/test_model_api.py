@@ -91,7 +91,9 @@ def test_codes_embeddings_and_back(model):
     again = model.quantizer.from_latents(out.projected_latents)
     torch.testing.assert_close(again.quantized_representation, embedded.quantized_representation)
     torch.testing.assert_close(again.quantized_latents, embedded.projected_latents)
-    torch.testing.assert_close(out.quantized_representation, embedded.quantized_representation, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        out.quantized_representation, embedded.quantized_representation, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.uint16, torch.int32, torch.int64, torch.uint8])
@@ -150,7 +152,9 @@ def test_compiles_whole(model):
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
         expected, got = model(AUDIO), compiled(AUDIO)
-        codes = torch.compile(model.decode, fullgraph=True, backend="aot_eager")(audio_codes=expected.audio_codes)
+        codes = torch.compile(model.decode, fullgraph=True, backend="aot_eager")(
+            audio_codes=expected.audio_codes
+        )
     assert torch.equal(got.audio_codes, expected.audio_codes)
     torch.testing.assert_close(got.audio_values, expected.audio_values, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(codes.audio_values, expected.audio_values, rtol=1e-4, atol=1e-5)
@@ -186,7 +190,9 @@ def test_config_round_trip_and_borders():
     assert config.upsampling_ratios == (8, 5, 4, 2)
     assert config.bitrate_kbps() == pytest.approx(24.0)
     assert DacConfig().hidden_size == 1024
-    kept = DacConfig.from_dict({**config.to_dict(), "transformers_version": "4.56.2", "torch_dtype": "float32"})
+    kept = DacConfig.from_dict(
+        {**config.to_dict(), "transformers_version": "4.56.2", "torch_dtype": "float32"}
+    )
     assert kept.to_dict()["transformers_version"] == "4.56.2"
     with pytest.raises(ConfigError, match=r"unknown keys: \['n_codebook'\]"):
         DacConfig.from_dict({"n_codebook": 3})

@@ -7,8 +7,7 @@ from weights import random_audio, random_weights
 
 from dacodec.config import DacConfig
 from dacodec.geometry import Geometry, Layer
-from dacodec.model import DacModel
-from dacodec.model import dac, layers
+from dacodec.model import DacModel, dac, layers
 
 SHAPES = {
     "44khz": dict(downsampling_ratios=(2, 4, 8, 8), sampling_rate=44100),
@@ -19,7 +18,9 @@ SHAPES = {
 
 
 def make_model(name, dtype=torch.float64):
-    config = DacConfig(encoder_hidden_size=4, decoder_hidden_size=64, n_codebooks=3, codebook_size=64, **SHAPES[name])
+    config = DacConfig(
+        encoder_hidden_size=4, decoder_hidden_size=64, n_codebooks=3, codebook_size=64, **SHAPES[name]
+    )
     model = DacModel(config)
     shapes = {key: value.shape for key, value in model.state_dict().items()}
     model.load_state_dict(random_weights(shapes, seed=3))
@@ -56,7 +57,9 @@ def differences(model):
             yield (
                 not torch.equal(together.audio_codes[i, :, :frames], single.audio_codes[0]),
                 (together.audio_values[i, :samples] - single.audio_values[0, :samples]).abs().max().item(),
-                together.audio_values[i, samples:].abs().max().item() if samples < together.audio_values.shape[-1] else 0.0,
+                together.audio_values[i, samples:].abs().max().item()
+                if samples < together.audio_values.shape[-1]
+                else 0.0,
             )
 
 
@@ -88,8 +91,16 @@ def test_and_in_float32_by_the_definition_of_same_codes(name):
 
 MUTATIONS = {
     "mask removed": (layers, "mask", lambda x, lengths: x),
-    "length off by one": (Layer, "output_length", lambda self, n, f=Layer.output_length: f(self, n) + (0 if isinstance(n, int) else 1)),
-    "mask one late": (layers, "mask", lambda x, lengths, f=layers.mask: f(x, None if lengths is None else lengths + 1)),
+    "length off by one": (
+        Layer,
+        "output_length",
+        lambda self, n, f=Layer.output_length: f(self, n) + (0 if isinstance(n, int) else 1),
+    ),
+    "mask one late": (
+        layers,
+        "mask",
+        lambda x, lengths, f=layers.mask: f(x, None if lengths is None else lengths + 1),
+    ),
 }
 
 

@@ -14,7 +14,9 @@ from dacodec.spectra import magnitudes
 FLOOR_DB, CEILING_DB = -100, 0  # of full scale
 
 
-def save_spectrograms(path: str | Path, recordings: Mapping[str, NDArray[np.float32]], sampling_rate: int) -> None:
+def save_spectrograms(
+    path: str | Path, recordings: Mapping[str, NDArray[np.float32]], sampling_rate: int
+) -> None:
     """Spectrograms, one below the other on one colour scale, as a PNG.
 
     Args:
@@ -43,5 +45,7 @@ def save_spectrograms(path: str | Path, recordings: Mapping[str, NDArray[np.floa
 
 def _decibels(samples: NDArray[np.float32], window_length: int = 1024) -> NDArray[np.float32]:
     # A full-scale sine has magnitude window_length / 4 under a Hann window.
-    magnitude = magnitudes(torch.from_numpy(np.ascontiguousarray(samples)), window_length) / (window_length / 4)
+    magnitude = magnitudes(torch.from_numpy(np.ascontiguousarray(samples)), window_length) / (
+        window_length / 4
+    )
     return (20 * magnitude.clamp(1e-10).log10()).numpy()
