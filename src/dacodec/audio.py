@@ -78,7 +78,7 @@ def as_float(samples: Any) -> Samples:
 
 
 def _to_numpy(samples: Any) -> NDArray[Any]:
-    if hasattr(samples, "detach"):  # a torch tensor; asking by name keeps torch out of this module
+    if hasattr(samples, "detach") and hasattr(samples, "cpu"):  # a torch tensor, without importing torch
         samples = samples.detach().cpu()
         return cast(NDArray[Any], (samples.float() if samples.is_floating_point() else samples).numpy())
     try:
@@ -100,7 +100,7 @@ def _to_float32(values: NDArray[Any]) -> Samples:
         zero = full_scale if kind == "u" else 0.0
         exact = np.float64 if width == 4 else np.float32
         return ((values.astype(exact) - zero) / full_scale).astype(np.float32, copy=False)
-    raise AudioError(f"audio of dtype {values.dtype} has no agreed scale; convert it to float or to int16 PCM")
+    raise AudioError(f"audio of dtype {values.dtype} has no agreed scale; convert it to float or int16")
 
 
 def check_sampling_rate(sampling_rate: Any) -> int:
@@ -109,13 +109,14 @@ def check_sampling_rate(sampling_rate: Any) -> int:
     Raises:
         AudioError: unless it is a whole number of Hz from 1 to 768000.
     """
+    whole = isinstance(sampling_rate, (float, np.floating)) and float(sampling_rate).is_integer()
     try:
-        rate = operator.index(int(sampling_rate) if float(sampling_rate).is_integer() else sampling_rate)
-    except (TypeError, ValueError):
+        rate = operator.index(int(sampling_rate) if whole else sampling_rate)
+    except TypeError:
         rate = 0
     if not 1 <= rate <= MAX_SAMPLING_RATE:
         raise AudioError(
-            f"a sampling rate must be a whole number of Hz from 1 to {MAX_SAMPLING_RATE}, got {sampling_rate!r}"
+            f"a sampling rate is a whole number of Hz from 1 to {MAX_SAMPLING_RATE}, got {sampling_rate!r}"
         )
     return rate
 
@@ -126,11 +127,12 @@ _BLOCK = 1 << 16  # samples per channel that are read or written at once
 # Beyond these, a length in a header is no claim: programs that write to a pipe cannot know better.
 _UNKNOWN_FRAMES = 1 << 62
 _UNKNOWN_BYTES = (1 << 31) - (1 << 16)
+_UNRECOGNISED = 1  # libsndfile's code for a format it does not know
 # What FFmpeg may open for us. Left to itself it also follows playlists, which name other files and hosts; and
 # it would quietly read what libsndfile rightly calls damaged.
 _FFMPEG_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,aac,mp3,asf,flv,mpegts,wv,ape,ac3,eac3,amr"
+_PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _BY_SUFFIX = {"OPUS": ("OGG", "OPUS"), "OGA": ("OGG", "VORBIS"), "AIF": ("AIFF", "PCM_16")}
-_DEFAULT_SUBTYPES = {"WAV": "PCM_16", "RF64": "PCM_16", "W64": "PCM_16", "WAVEX": "PCM_16"}
 
 
 def read(file: File) -> Audio:
@@ -140,42 +142,53 @@ def read(file: File) -> Audio:
         file: path, or a binary file object; one that cannot seek is read into memory first.
 
     Returns:
-        The file's samples [C, T] and sampling rate, unchanged. Formats are libsndfile's (WAV, FLAC, Ogg Vorbis
-        and Opus, MP3, AIFF and more). With the optional PyAV, ``pip install dacodec[av]``, also m4a, webm and
-        others, and the valid Opus files that libsndfile 1.2.2 calls malformed.
+        The file's samples [C, T] and sampling rate, unchanged. Formats are libsndfile's (WAV, FLAC, Ogg
+        Vorbis and Opus, MP3, AIFF and more). With the optional PyAV, ``pip install dacodec[av]``, also m4a,
+        webm and others, and the valid Opus files that libsndfile 1.2.2 calls malformed.
 
     Raises:
-        AudioError: if there is no such file, or it cannot be read, is not audio, is empty, holds less than its
-            header claims, has more than 255 channels, an impossible rate, NaN or infinity.
+        AudioError: if there is no such file, or it cannot be read, is not audio, is empty, holds less than
+            its header claims, has more than 255 channels, an impossible rate, NaN or infinity.
     """
     try:
-        source, start = _open_source(file)
+        source, start, head = _open_source(file)
         try:
             samples, sampling_rate = _read_soundfile(source)
-        except (soundfile.SoundFileError, TypeError) as error:
+        except soundfile.LibsndfileError as error:
+            if error.code != _UNRECOGNISED and head != b"OggS":
+                raise
             samples, sampling_rate = _read_av(source, start, _reason(error))
+        if not samples.size:
+            raise AudioError("it holds no samples")
         return Audio(as_float(samples), check_sampling_rate(sampling_rate))
-    except (AudioError, OSError) as error:
+    except (OSError, ValueError, TypeError, soundfile.SoundFileError) as error:
         raise AudioError(f"cannot read {_shown(file)}: {_reason(error)}") from None
 
 
-def _open_source(file: File) -> tuple[bytes | str | BinaryIO, int]:
-    """A path as libsndfile takes it, or a file object that can seek; and where the latter stands."""
+def _open_source(file: File) -> tuple[bytes | str | BinaryIO, int, bytes]:
+    """A path for soundfile, or a file object that can seek; where the latter stands; and the first bytes."""
     if not isinstance(file, (str, os.PathLike)):
         if not file.seekable():
             file = io.BytesIO(file.read())
-        return file, file.tell()
+        start, head = file.tell(), file.read(4)
+        file.seek(start)
+        return file, start, _not_empty(head)
     path = Path(file)
     if path.is_dir():
         raise AudioError("it is a folder; name a file")
     with path.open("rb") as opened:
-        if not opened.read(1):
-            raise AudioError("it is empty")
-    # As bytes, because soundfile cannot encode a name that is not UTF-8.
-    return os.fsencode(path) if os.name == "posix" else str(path), 0
+        head = opened.read(4)
+    # As bytes where it can be, because soundfile cannot encode a name that is not UTF-8.
+    return os.fsencode(path) if os.name == "posix" else str(path), 0, _not_empty(head)
 
 
-class _ForwardFile(soundfile.SoundFile):
+def _not_empty(head: bytes) -> bytes:
+    if not head:
+        raise AudioError("it is empty")
+    return head
+
+
+class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """Read from front to back only.
 
     After each read soundfile seeks to where it should be anyway, and that fails at the end of a FLAC file
@@ -192,7 +205,7 @@ def _read_soundfile(source: bytes | str | BinaryIO) -> tuple[Samples, int]:
             raise AudioError(f"it has {sound.channels} channels, more than {MAX_CHANNELS}")
         try:
             # In blocks: nothing is allocated by what the header claims.
-            samples = _joined((block.T for block in _blocks(sound)), sound.channels)
+            samples = _joined([block.T for block in _blocks(sound)])
         except soundfile.SoundFileError as error:
             if sound.format == "OGG":
                 raise  # another chance for the Opus files that libsndfile misjudges
@@ -213,11 +226,9 @@ def _blocks(sound: soundfile.SoundFile) -> Iterator[Samples]:
             return
 
 
-def _joined(blocks: Iterator[Samples], channels: int) -> Samples:
+def _joined(blocks: list[Samples]) -> Samples:
     """Blocks [C, n] as one array [C, T]."""
-    held = [np.empty((channels, 0), np.float32), *blocks]
-    samples: Samples = np.concatenate(held, axis=1)
-    return samples
+    return np.concatenate(blocks, axis=1) if blocks else np.empty((1, 0), np.float32)
 
 
 def _broken_claim(sound: soundfile.SoundFile, length: int) -> str | None:
@@ -254,22 +265,21 @@ def _read_av(source: bytes | str | BinaryIO, start: int, reason: str) -> tuple[S
             if stream.channels > MAX_CHANNELS:
                 raise AudioError(f"it has {stream.channels} channels, more than {MAX_CHANNELS}")
             planar = av.AudioResampler(format="fltp")  # of the sample format only
-            rates = set()
-            blocks: list[Samples] = []
+            rates, blocks = set(), []
             for frame in container.decode(stream):
                 rates.add(frame.sample_rate)
-                blocks += [part.to_ndarray() for part in planar.resample(frame)]
+                blocks += [np.asarray(part.to_ndarray(), np.float32) for part in planar.resample(frame)]
             if len(rates) > 1:
                 raise AudioError(f"its sampling rate changes on the way: {sorted(rates)} Hz")
             rate = rates.pop() if rates else stream.rate
-            samples = _joined(iter(blocks), stream.channels)
+            samples = _joined(blocks)
             if "mp4" in container.format.name and stream.duration:
                 # The track's length without what fills its last packet. In other formats it may be a guess.
                 samples = samples[:, : round(stream.duration * stream.time_base * rate)]
             return samples, rate
-    except (av.FFmpegError, ValueError) as error:
-        if isinstance(error, AudioError):
-            raise
+    except AudioError:
+        raise
+    except (av.FFmpegError, ValueError):
         raise AudioError(f"{reason}; FFmpeg cannot read it either; is it audio?") from None
 
 
@@ -279,12 +289,12 @@ def write(
     """Write an audio file.
 
     Args:
-        file: path, or a binary file object that can seek.
+        file: path, or a binary file object.
         samples: what :func:`as_float` takes. Beyond -1 and 1 they are clipped, unless the file holds floats.
         sampling_rate: Hz.
         subtype: encoding of the samples in soundfile's terms, as ``"PCM_24"`` or ``"FLOAT"``. Left out, the
             usual one of the format: 16-bit PCM for WAV and FLAC.
-        format: as ``"WAV"``; left out, it is taken from the file's suffix, and a file object without a name
+        format: as ``"WAV"``; left out, it is taken from the file's suffix. A file object whose name has none
             is written as WAV.
 
     Raises:
@@ -293,32 +303,52 @@ def write(
     """
     samples, sampling_rate = as_float(samples), check_sampling_rate(sampling_rate)
     try:
-        format, subtype = _choose_format(file, format, subtype)
-        low, high = (-np.inf, np.inf) if subtype in ("FLOAT", "DOUBLE") else (-1, 1)
-        target: Any = file
+        encoded = _encode(samples, sampling_rate, *_choose_format(file, format, subtype))
         if isinstance(file, (str, os.PathLike)):
-            path = Path(file)
-            if not path.parent.is_dir():
-                raise AudioError(f"there is no folder {_shown(path.parent)}; make it first")
-            target = os.fsencode(path) if os.name == "posix" else str(path)
-        with soundfile.SoundFile(
-            target, "w", sampling_rate, len(samples), subtype=subtype, format=format
-        ) as sound:
-            for start in range(0, samples.shape[1], _BLOCK):
-                sound.write(np.clip(samples[:, start : start + _BLOCK], low, high).T)
-    except (AudioError, OSError, soundfile.SoundFileError) as error:
-        what = f"{len(samples)} x {sampling_rate} Hz as {format} {subtype}"
-        raise AudioError(f"cannot write {_shown(file)}: {_reason(error)} ({what})") from None
+            Path(file).write_bytes(encoded)
+        else:
+            file.write(encoded)
+    except FileNotFoundError:
+        raise AudioError(f"cannot write {_shown(file)}: there is no such folder; make it first") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise AudioError(f"cannot write {_shown(file)}: {_reason(error)}") from None
+
+
+def _encode(samples: Samples, sampling_rate: int, format: str, subtype: str) -> memoryview:
+    """The file, in memory: left to write it itself, soundfile tells a full disk by a failed assertion."""
+    buffer = io.BytesIO()
+    channels, length = samples.shape
+    try:
+        with soundfile.SoundFile(buffer, "w", sampling_rate, channels, subtype, format=format) as sound:
+            for start in range(0, length, _BLOCK):
+                sound.write(_quantized(samples[:, start : start + _BLOCK], subtype).T)
+    except soundfile.LibsndfileError as error:
+        what = f"{format} {subtype} with {channels} channels at {sampling_rate} Hz"
+        raise AudioError(f"{_reason(error)} (asked for {what}; try .wav)") from None
+    return buffer.getbuffer()
+
+
+def _quantized(samples: Samples, subtype: str) -> NDArray[Any]:
+    """Clipped, and rounded where samples become integers, which libsndfile would only cut off for WAV."""
+    if subtype in ("FLOAT", "DOUBLE"):
+        return samples
+    if subtype not in _PCM_BITS:
+        return np.clip(samples, -1, 1)
+    bits = _PCM_BITS[subtype]
+    full_scale = 2.0 ** (bits - 1)
+    integers = np.rint(samples * full_scale, dtype=np.float64).clip(-full_scale, full_scale - 1)
+    return integers.astype(np.int32) << (32 - bits)  # libsndfile keeps the upper bits
 
 
 def _choose_format(file: File, format: str | None, subtype: str | None) -> tuple[str, str]:
     if format is None:
-        name = file if isinstance(file, (str, os.PathLike)) else getattr(file, "name", ".wav")
-        format = Path(name).suffix[1:] if isinstance(name, (str, os.PathLike)) else "WAV"
+        path = isinstance(file, (str, os.PathLike))
+        name = file if path else getattr(file, "name", None)
+        suffix = Path(name).suffix if isinstance(name, (str, os.PathLike)) else ""
+        format = suffix[1:] if path or suffix else "WAV"
     format = format.upper()
     format, usual = _BY_SUFFIX.get(format, (format, None))
-    known = soundfile.available_formats()
-    if format not in known or format == "RAW":
+    if format not in soundfile.available_formats() or format == "RAW":
         raise AudioError(f"no audio format is called {format!r}; use .wav, .flac, .ogg, .opus or .mp3")
     subtype = (subtype or usual or soundfile.default_subtype(format)).upper()
     if not soundfile.check_format(format, subtype):
@@ -337,7 +367,7 @@ def _shown(file: File) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, soundfile.LibsndfileError):
-        reason = str(error.error_string).strip().rstrip(".")
+        reason = str(error.error_string).strip().removeprefix("Error : ").rstrip(".")
         if "SF_INFO" in reason:
             return "its header gives an impossible sampling rate, as 0 Hz"
         return f"libsndfile: {reason}"
@@ -345,8 +375,8 @@ def _reason(error: Exception) -> str:
         return "there is no such file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if isinstance(error, TypeError):  # what soundfile raises for a name that ends in .raw
-        return "raw samples have no header to tell their rate and format"
+    if isinstance(error, TypeError) and "samplerate" in str(error):  # soundfile, of a name that ends in .raw
+        return "raw samples have no header that tells their rate; convert them to WAV"
     return str(error)
 
 
@@ -383,7 +413,7 @@ def resample(samples: Any, from_rate: int, to_rate: int) -> Samples:
         return samples
     # soxr rounds its length to the nearest; zeros for one sample more let us round up.
     padded = np.pad(samples, ((0, 0), (0, from_rate // to_rate + 1)))
-    output = soxr.resample(padded.T, from_rate, to_rate, quality="HQ")  # [T', C]
+    output: Samples = soxr.resample(padded.T, from_rate, to_rate, quality="HQ")  # [T', C]
     return np.ascontiguousarray(output[: resampled_length(samples.shape[1], from_rate, to_rate)].T)
 
 
@@ -437,7 +467,7 @@ class LoudnessMeter:
     def __init__(self, channels: int, sampling_rate: int) -> None:
         self.sampling_rate = check_sampling_rate(sampling_rate)
         if self.sampling_rate < _MIN_LOUDNESS_RATE:
-            raise AudioError(f"loudness needs at least {_MIN_LOUDNESS_RATE} Hz, got {sampling_rate}; resample first")
+            raise AudioError(f"loudness needs at least {_MIN_LOUDNESS_RATE} Hz, got {self.sampling_rate}")
         self.channels = channels
         self._weights = np.array(_CHANNEL_WEIGHTS.get(channels, (1,) * channels), np.float64)
         self._filter_state = np.zeros((channels, 4))
@@ -462,10 +492,9 @@ class LoudnessMeter:
         weighted, self._filter_state = weighting.apply(samples.astype(np.float64), self._filter_state)
         power = self._weights @ np.square(weighted)  # [n]
         begin, end = self._n_samples, self._n_samples + power.size
-        first = len(self._energies) + 1
-        last = end * _SEGMENTS_PER_SECOND // self.sampling_rate + 1
-        edges = [edge for i in range(first, last + 1) if (edge := self._edge(i)) <= end]
-        *finished, rest = np.split(power, [edge - begin for edge in edges])
+        n_finished = ((end + 1) * _SEGMENTS_PER_SECOND - 1) // self.sampling_rate  # last with _edge <= end
+        edges = self._edge(np.arange(len(self._energies), n_finished) + 1)
+        *finished, rest = np.split(power, edges - begin)
         for part in finished:
             self._energies.append(self._open_energy + float(part.sum()))
             self._open_energy = 0.0
@@ -496,8 +525,8 @@ class LoudnessMeter:
 class _BlockFilter:
     """A recursive filter that works on blocks of samples at once, so that NumPy can run it.
 
-    The filter is s' = A s + B x, y = C s + D x, with the state s before each sample. Over a block of L samples
-    both are linear in the state at its start and in its samples, with matrices made of powers of A:
+    The filter is s' = A s + B x, y = C s + D x, with the state s before each sample. Over a block of L
+    samples both are linear in the state at its start and in its samples, with matrices made of powers of A:
 
         y[k] = C A^k s + sum over j <= k of h[k - j] x[j],    h = D, C B, C A B, C A A B, ...
         s[L] = A^L s + sum over j of A^(L - 1 - j) B x[j]
@@ -517,20 +546,21 @@ class _BlockFilter:
         self.outputs_of_samples = np.where(lag >= 0, response[lag], 0.0)  # [L, L]
 
     def apply(self, x: NDArray[Any], state: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Filter ``x`` [C, n], n at least 1, from ``state`` [C, S]; returns the output and the state after it."""
+        """``x`` [C, n], n at least 1, filtered from ``state`` [C, S]; and the state after it."""
         channels, n = x.shape
         n_blocks = -(-n // self.LENGTH)
         blocks = np.pad(x, ((0, 0), (0, n_blocks * self.LENGTH - n))).reshape(channels, n_blocks, self.LENGTH)
-        # The state at the start of each block is A^L times the one before, plus what the samples add: a running
-        # sum with decay, which doubles its reach at every step.
+        # The state at the start of each block is A^L times the one before, plus what the samples add: a
+        # running sum with decay, which doubles its reach at every step.
         states = np.concatenate([state[:, None], blocks[:, :-1] @ self.state_of_samples.T], axis=1)
         decay, reach = self.powers[-1], 1
         while reach < n_blocks:
             states[:, reach:] += states[:, :-reach] @ decay.T
             decay, reach = decay @ decay, 2 * reach
         y = blocks @ self.outputs_of_samples.T + states @ self.outputs_of_state.T
-        left = n - (n_blocks - 1) * self.LENGTH  # samples in the last block
-        after = states[:, -1] @ self.powers[left].T + blocks[:, -1, :left] @ self.state_of_samples[:, -left:].T
+        rest = x[:, (n_blocks - 1) * self.LENGTH :]  # the last block without padding
+        n_rest = rest.shape[1]
+        after = states[:, -1] @ self.powers[n_rest].T + rest @ self.state_of_samples[:, -n_rest:].T
         return y.reshape(channels, -1)[:, :n], after
 
 
@@ -539,16 +569,17 @@ def _k_weighting(sampling_rate: int) -> _BlockFilter:
     """The two filters of BS.1770-4, one after the other, at any rate.
 
     The standard tabulates them for 48 kHz and asks for the same response at other rates. The table is the
-    bilinear transform of two second-order sections, whose frequencies, gain and Q were found by De Man ("Evaluation
-    of Implementations of the EBU R128 Loudness Measurement", AES 145, 2018); they are transformed for
-    ``sampling_rate`` here.
+    bilinear transform of two second-order sections, whose frequencies, gain and Q were found by B. De Man
+    (Evaluation of Implementations of the EBU R128 Loudness Measurement, AES 145, 2018); here they are
+    transformed for ``sampling_rate``.
     """
     shelf_hz, shelf_q, gain = 1681.9744509555319, 0.7071752369554193, 10 ** (3.99984385397 / 20)
     middle = gain**0.499666774155
-    k = _warp(shelf_hz, sampling_rate)
-    shelf = _section((gain, middle * k / shelf_q, k * k), (1, k / shelf_q, k * k))
-    if not math.isfinite(k):
-        shelf = _section((1, 0, 0), (1, 0, 0))  # the shelf lies above everything that is there
+    if 2 * shelf_hz < sampling_rate:
+        k = _warp(shelf_hz, sampling_rate)
+        shelf = _section((gain, middle * k / shelf_q, k * k), (1, k / shelf_q, k * k))
+    else:
+        shelf = _section((1, 0, 0), (1, 0, 0))  # it lies above everything that is there: no change
 
     pass_hz, pass_q = 38.13547087613982, 0.5003270373253953
     # The table does not divide this section's numerator by a0, which is a gain of 0.04 dB.
@@ -563,20 +594,19 @@ def _k_weighting(sampling_rate: int) -> _BlockFilter:
 
 
 def _warp(hz: float, sampling_rate: int) -> float:
-    """An analogue filter's frequency as the bilinear transform needs it; infinite from half the rate on."""
-    return math.tan(math.pi * hz / sampling_rate) if 2 * hz < sampling_rate else math.inf
+    """An analogue filter's frequency as the bilinear transform needs it."""
+    return math.tan(math.pi * hz / sampling_rate)
 
 
 def _section(
     numerator: tuple[float, float, float], denominator: tuple[float, float, float]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
-    """State space of a second-order section, given by s^2, s and 1 with the frequency at 1 after warping.
+    """State space of a second-order section, given by its coefficients of s^2, s and 1.
 
-    The bilinear transform puts (1 - z^-1) / (1 + z^-1) for s; the state is that of the transposed direct form II.
+    The bilinear transform puts (1 - z^-1) / (1 + z^-1) for s. The state is that of the transposed direct
+    form II.
     """
-    (b0, b1, b2), (a0, a1, a2) = (
-        (p + q + r, 2 * (r - p), p - q + r) for p, q, r in (numerator, denominator)
-    )
+    (b0, b1, b2), (a0, a1, a2) = ((p + q + r, 2 * (r - p), p - q + r) for p, q, r in (numerator, denominator))
     b0, b1, b2, a1, a2 = b0 / a0, b1 / a0, b2 / a0, a1 / a0, a2 / a0
     a = np.array([[-a1, 1], [-a2, 0]])
     return a, np.array([b1 - a1 * b0, b2 - a2 * b0]), np.array([1.0, 0.0]), b0
