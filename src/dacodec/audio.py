@@ -167,19 +167,19 @@ def read(file: File) -> Audio:
 
 def _open_source(file: File) -> tuple[bytes | str | BinaryIO, int, bytes]:
     """A path for soundfile, or a file object that can seek; where the latter stands; and the first bytes."""
-    if not isinstance(file, (str, os.PathLike)):
-        if not file.seekable():
-            file = io.BytesIO(file.read())
-        start, head = file.tell(), file.read(4)
-        file.seek(start)
-        return file, start, _not_empty(head)
-    path = Path(file)
-    if path.is_dir():
-        raise AudioError("it is a folder; name a file")
-    with path.open("rb") as opened:
-        head = opened.read(4)
-    # As bytes where it can be, because soundfile cannot encode a name that is not UTF-8.
-    return os.fsencode(path) if os.name == "posix" else str(path), 0, _not_empty(head)
+    if isinstance(file, (str, os.PathLike)):
+        path = Path(file)
+        if path.is_file():
+            with path.open("rb") as opened:
+                head = opened.read(4)
+            # As bytes where it can be, because soundfile cannot encode a name that is not UTF-8.
+            return os.fsencode(path) if os.name == "posix" else str(path), 0, _not_empty(head)
+        file = io.BytesIO(path.read_bytes())  # a pipe, as a shell makes of <(command)
+    elif not file.seekable():
+        file = io.BytesIO(file.read())
+    start, head = file.tell(), file.read(4)
+    file.seek(start)
+    return file, start, _not_empty(head)
 
 
 def _not_empty(head: bytes) -> bytes:
@@ -299,19 +299,19 @@ def write(
 
     Raises:
         AudioError: if the audio is not valid, the format does not exist or cannot hold such audio, or the
-            file cannot be written.
+            file cannot be written. What a file object raises is passed on.
     """
     samples, sampling_rate = as_float(samples), check_sampling_rate(sampling_rate)
     try:
         encoded = _encode(samples, sampling_rate, *_choose_format(file, format, subtype))
         if isinstance(file, (str, os.PathLike)):
             Path(file).write_bytes(encoded)
-        else:
-            file.write(encoded)
+            return
     except FileNotFoundError:
         raise AudioError(f"cannot write {_shown(file)}: there is no such folder; make it first") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise AudioError(f"cannot write {_shown(file)}: {_reason(error)}") from None
+    file.write(encoded)
 
 
 def _encode(samples: Samples, sampling_rate: int, format: str, subtype: str) -> memoryview:
@@ -373,6 +373,8 @@ def _reason(error: Exception) -> str:
         return f"libsndfile: {reason}"
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder; name a file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, TypeError) and "samplerate" in str(error):  # soundfile, of a name that ends in .raw

@@ -86,6 +86,16 @@ def test_pipes():
     np.testing.assert_allclose(samples, TONE, atol=2**-16)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_named_pipes(tmp_path):
+    os.mkfifo(tmp_path / "x.wav")
+    writer = threading.Thread(target=lambda: (tmp_path / "x.wav").write_bytes(encoded()))
+    writer.start()
+    samples, _ = audio.read(tmp_path / "x.wav")
+    writer.join()
+    assert samples.shape == TONE.shape
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -312,7 +322,7 @@ def test_lossy_formats(tmp_path, name):
         ("x.opus", TONE, 44100, None, "Opus only supports sample rates .* try .wav"),
         ("x.flac", np.zeros((9, 10)), RATE, None, "9 channels"),
         ("no/x.wav", TONE, RATE, None, "no such folder"),
-        ("folder.wav", TONE, RATE, None, "Is a directory"),
+        ("folder.wav", TONE, RATE, None, "it is a folder; name a file"),
         ("x.wav", NAN, RATE, None, "nan at sample 123"),
         ("x.wav", TONE, 0, None, "got 0"),
     ],
