@@ -38,7 +38,9 @@ def main() -> None:
 def prepare(tar: Path, out: Path) -> None:
     pools = defaultdict(list)
     with tarfile.open(tar) as archive:
-        rows = csv.DictReader(io.StringIO(_content(archive, f"{tar.stem}/files.tsv").decode()), delimiter="\t")
+        rows = csv.DictReader(
+            io.StringIO(_content(archive, f"{tar.stem}/files.tsv").decode()), delimiter="\t"
+        )
         for row in rows:
             try:
                 pools[row["pool"]].append(clip(_content(archive, f"{tar.stem}/{row['file']}")))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dacodec.checkpoint import DacFeatureExtractor as DacFeatureExtractor
     from dacodec.checkpoint import DacModel as DacModel
     from dacodec.codec import Codec as Codec
-    from dacodec.codec import Encoded as Encoded
+    from dacodec.encoded import Encoded as Encoded
     from dacodec.geometry import Geometry as Geometry
     from dacodec.model import DacDecoderOutput as DacDecoderOutput
     from dacodec.model import DacEncoderOutput as DacEncoderOutput
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _HOME = {
     "AutoProcessor": "dacodec.checkpoint",
     "Codec": "dacodec.codec",
-    "Encoded": "dacodec.codec",
+    "Encoded": "dacodec.encoded",
     "DacConfig": "dacodec.checkpoint",
     "DacFeatureExtractor": "dacodec.checkpoint",
     "Geometry": "dacodec.geometry",

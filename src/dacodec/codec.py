@@ -2,178 +2,37 @@
 
 Shapes: C channels, T samples, K codebooks in use, F frames. The channels of a recording are coded as they
 are, each on its own, with one gain for all, so that the stereo image stays.
+
+Long signals go through in chunks that give exactly what the whole would (``engine/chunks.py``): arrays, files and
+pipes take the same way, block by block.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dacodec import audio as audio_io
 from dacodec.checkpoint import load_model
-from dacodec.container import Header, Reader, Writer
+from dacodec.encoded import Encoded, Model
 from dacodec.engine import Engine, make_engine
+from dacodec.engine.batches import decode_rows, encode_rows
+from dacodec.engine.chunks import CHUNK_SECONDS, chunk_frames, decode_chunks, encode_chunks
 from dacodec.errors import AudioError, CodesError, ModelMismatchError
-from dacodec.files import new_file, open_input
+from dacodec.files import new_file
 from dacodec.geometry import Geometry
 from dacodec.model.quantizer import check_codes
+from dacodec.resampling import resample_blocks, resampled_length
 
-
-@dataclass(frozen=True)
-class Model:
-    """What codes must say about the model that made them."""
-
-    name: str
-    fingerprint: bytes
-    sampling_rate: int  # Hz
-    hop_length: int  # samples at sampling_rate
-    codebook_size: int
-
-    @property
-    def frames_per_second(self) -> float:
-        return self.sampling_rate / self.hop_length
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A coded recording: codes, and what is needed to give back the audio as it came.
-
-    ``encoded[a:b]`` are its frames a to b, ``Encoded.concatenate`` puts recordings one after the other.
-
-    Args:
-        codes: uint16 [C, K, F].
-        sampling_rate: in Hz, of the audio as given.
-        n_samples: per channel at ``sampling_rate``.
-        model: which model made the codes.
-        gain: what the audio was multiplied by before coding.
-        flat: the audio was given as [T] and is given back so.
-    """
-
-    codes: NDArray[np.uint16]
-    sampling_rate: int
-    n_samples: int
-    model: Model
-    gain: float = 1.0
-    flat: bool = False
-
-    @property
-    def n_channels(self) -> int:
-        return int(self.codes.shape[0])
-
-    @property
-    def n_codebooks(self) -> int:
-        return int(self.codes.shape[1])
-
-    @property
-    def n_frames(self) -> int:
-        return int(self.codes.shape[2])
-
-    @property
-    def duration_seconds(self) -> float:
-        return self.n_samples / self.sampling_rate
-
-    @property
-    def bitrate_kbps(self) -> float:
-        """True rate of the codes of all channels, in kbit/s."""
-        bits = (self.model.codebook_size - 1).bit_length()
-        return self.n_channels * self.n_codebooks * bits * self.model.frames_per_second / 1000
-
-    def __len__(self) -> int:
-        return self.n_frames
-
-    def __getitem__(self, frames: slice) -> Encoded:
-        """The frames of a slice without a step; what they share of the samples comes along.
-
-        Near a cut the audio differs from the whole recording's, as far as the decoder's receptive field.
-        """
-        if not isinstance(frames, slice) or frames.step not in (None, 1):
-            raise TypeError("an Encoded is cut by a slice of frames without a step, as in encoded[10:20]")
-        start, stop, _ = frames.indices(self.n_frames)
-        stop = max(start, stop)
-        first = min(self._sample_of(start), self.n_samples)
-        last = self.n_samples if stop == self.n_frames else min(self._sample_of(stop), self.n_samples)
-        return replace(self, codes=self.codes[:, :, start:stop], n_samples=last - first)
-
-    @staticmethod
-    def concatenate(parts: Iterable[Encoded]) -> Encoded:
-        """One recording after the other, joined at whole frames.
-
-        What pads the last frame of a part (but the last part's) is kept, less than a frame.
-
-        Raises:
-            CodesError: if there are none, or they differ in model, rate, channels, codebooks or gain.
-        """
-        parts = list(parts)
-        if not parts:
-            raise CodesError("nothing to concatenate")
-        first, last = parts[0], parts[-1]
-        for part in parts:
-            for name in ("model", "sampling_rate", "n_channels", "n_codebooks", "gain"):
-                if getattr(part, name) != getattr(first, name):
-                    raise CodesError(
-                        f"cannot concatenate: {name} is {getattr(first, name)} and {getattr(part, name)}"
-                    )
-        codes = np.concatenate([part.codes for part in parts], axis=2)
-        n_samples = first._sample_of(codes.shape[2] - last.n_frames) + last.n_samples
-        return replace(first, codes=codes, n_samples=n_samples)
-
-    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write a ``.dacz`` file (docs/format.md).
-
-        Raises:
-            OutputError: if ``path`` exists and ``overwrite`` is False, or cannot be written.
-        """
-        with new_file(path, overwrite) as file, Writer(file, self.header()) as writer:
-            writer.write(self.codes)
-
-    @staticmethod
-    def load(path: str | os.PathLike[str]) -> Encoded:
-        """Read a ``.dacz`` file.
-
-        Raises:
-            InputError: if there is none, or it cannot be opened.
-            FormatError: if it breaks the format, with the byte offset.
-        """
-        with open_input(path) as file:
-            reader = Reader(file)
-            codes = reader.read_codes()
-            header = reader.header
-            assert reader.n_samples is not None
-            model = Model(
-                header.model_name,
-                header.fingerprint,
-                header.model_sampling_rate,
-                header.hop_length,
-                header.codebook_size,
-            )
-            return Encoded(codes, header.sampling_rate, reader.n_samples, model, header.gain)
-
-    def header(self) -> Header:
-        """What the file says about itself."""
-        return Header(
-            model_name=self.model.name,
-            fingerprint=self.model.fingerprint,
-            model_sampling_rate=self.model.sampling_rate,
-            hop_length=self.model.hop_length,
-            codebook_size=self.model.codebook_size,
-            n_codebooks=self.n_codebooks,
-            sampling_rate=self.sampling_rate,
-            channels=self.n_channels,
-            n_samples=self.n_samples,
-            gain=self.gain,
-        )
-
-    def _sample_of(self, frame: int) -> int:
-        """First sample, at ``sampling_rate``, of a frame."""
-        return round(frame * self.model.hop_length * self.sampling_rate / self.model.sampling_rate)
+Samples = NDArray[np.float32]
+Codes = NDArray[np.uint16]
 
 
 class Codec:
@@ -184,11 +43,14 @@ class Codec:
     Args:
         engine: runs the model.
         model: who it is.
+        chunk_seconds: long audio is computed in pieces of about this length. It changes memory and speed, and
+            nothing of the result.
     """
 
-    def __init__(self, engine: Engine, model: Model) -> None:
+    def __init__(self, engine: Engine, model: Model, chunk_seconds: float = CHUNK_SECONDS) -> None:
         self.engine = engine
         self.model = model
+        self.chunk_seconds = chunk_seconds
 
     @classmethod
     def from_pretrained(
@@ -259,25 +121,12 @@ class Codec:
             AudioError: if the audio is empty or of a wrong shape or dtype, or holds NaN or infinity.
             CodesError: if ``n_quantizers`` or ``bitrate_kbps`` cannot be had.
         """
-        samples = audio_io.as_float(audio)  # [C, T]
-        n_channels, n_samples = samples.shape
-        n_quantizers = self._n_quantizers(n_channels, n_quantizers, bitrate_kbps)
-        gain = 1.0
-        if loudness_lufs is not None:
-            gain = _loudness_gain(samples, sampling_rate, loudness_lufs)
-            samples = samples * np.float32(gain)
-        x = torch.from_numpy(audio_io.resample(samples, sampling_rate, self.sampling_rate))
-        n_frames = self.geometry.frames_needed(x.shape[-1])
-        x = F.pad(x, (0, self.geometry.samples_needed(n_frames) - x.shape[-1]))
-        codes = self.engine.encode(x, None, n_quantizers)
-        return Encoded(
-            codes.numpy().astype(np.uint16),
-            sampling_rate,
-            n_samples,
-            self.model,
-            gain,
-            flat=np.ndim(audio) == 1,
+        given = _given(audio, sampling_rate, loudness_lufs)
+        n_quantizers = self._n_quantizers(len(given.samples), n_quantizers, bitrate_kbps)
+        blocks = self.encode_blocks(
+            [given.samples], given.sampling_rate, n_quantizers=n_quantizers, gain=given.gain
         )
+        return self._encoded(np.concatenate(list(blocks), axis=2), given)
 
     def decode(self, encoded: Encoded, *, allow_other_model: bool = False) -> NDArray[np.float32]:
         """Codes to audio, of the rate, channels and number of samples that were given.
@@ -293,17 +142,88 @@ class Codec:
             CodesError: if the codes are out of range.
         """
         self._check_model(encoded, allow_other_model)
-        n_samples, rate = encoded.n_samples, encoded.sampling_rate
-        n_model = audio_io.resampled_length(n_samples, rate, self.sampling_rate)
-        if n_samples == 0:
-            samples = np.zeros((encoded.n_channels, 0), np.float32)
-        else:
-            codes = torch.from_numpy(encoded.codes.astype(np.int64))
-            decoded = self.engine.decode(codes)  # [C, T at the model's rate]
-            decoded = F.pad(decoded, (0, max(0, n_model - decoded.shape[-1])))[:, :n_model]
-            samples = audio_io.resample(decoded.numpy(), self.sampling_rate, rate)[:, :n_samples]
-            samples = samples / np.float32(encoded.gain)
-        return samples[0] if encoded.flat else samples
+        blocks = self.decode_blocks(
+            [encoded.codes], encoded.sampling_rate, n_samples=encoded.n_samples, gain=encoded.gain
+        )
+        return _joined(blocks, encoded)
+
+    def encode_batch(
+        self,
+        audios: Sequence[Any],
+        sampling_rates: int | Sequence[int],
+        *,
+        n_quantizers: int | None = None,
+        bitrate_kbps: float | None = None,
+        loudness_lufs: float | None = None,
+    ) -> list[Encoded]:
+        """Many recordings at once: what :meth:`encode` gives for each, in the order given.
+
+        Recordings of like length go through the model together, padded and masked (``engine/batches.py``).
+
+        Args:
+            audios: arrays as for :meth:`encode`, of any lengths and numbers of channels.
+            sampling_rates: of each, or one for all, in Hz.
+        """
+        rates = [sampling_rates] * len(audios) if isinstance(sampling_rates, int) else sampling_rates
+        if len(rates) != len(audios):
+            raise AudioError(f"{len(audios)} recordings but {len(rates)} sampling rates; give one for each")
+        given = [_given(audio, rate, loudness_lufs) for audio, rate in zip(audios, rates, strict=True)]
+        counts = [self._n_quantizers(len(g.samples), n_quantizers, bitrate_kbps) for g in given]
+        rows = [
+            row
+            for g in given
+            for row in torch.cat(list(self._at_model_rate([g.samples], g.sampling_rate, g.gain)), 1)
+        ]
+        # The codes of fewer codebooks are the first of the codes of more.
+        frames = chunk_frames(self.engine, self.chunk_seconds)
+        coded = iter(encode_rows(self.engine, rows, max(counts, default=1), frames))
+        return [
+            self._encoded(_uint16(torch.stack([next(coded)[:count] for _ in g.samples])), g)
+            for g, count in zip(given, counts, strict=True)
+        ]
+
+    def decode_batch(
+        self, encoded: Sequence[Encoded], *, allow_other_model: bool = False
+    ) -> list[NDArray[np.float32]]:
+        """Many recordings at once: what :meth:`decode` gives for each, in the order given."""
+        for one in encoded:
+            self._check_model(one, allow_other_model)
+        rows = [torch.from_numpy(codes.astype(np.int64)) for one in encoded for codes in one.codes]
+        decoded = iter(decode_rows(self.engine, rows, chunk_frames(self.engine, self.chunk_seconds)))
+        return [
+            _joined(
+                self._at_given_rate(
+                    [torch.stack([next(decoded) for _ in one.codes])],
+                    one.sampling_rate,
+                    one.n_samples,
+                    one.gain,
+                ),
+                one,
+            )
+            for one in encoded
+        ]
+
+    def encode_blocks(
+        self,
+        blocks: Iterable[Samples],
+        sampling_rate: int,
+        *,
+        n_quantizers: int | None = None,
+        gain: float = 1.0,
+    ) -> Iterator[Codes]:
+        """Codes [C, K, F], bit by bit, of a recording that comes in blocks [C, T]: the same as of the whole."""
+        frames = chunk_frames(self.engine, self.chunk_seconds)
+        at_model_rate = self._at_model_rate(blocks, sampling_rate, gain)
+        yield from map(_uint16, encode_chunks(self.engine, at_model_rate, n_quantizers, frames))
+
+    def decode_blocks(
+        self, blocks: Iterable[Codes], sampling_rate: int, *, n_samples: int, gain: float = 1.0
+    ) -> Iterator[Samples]:
+        """Audio [C, T], bit by bit, of codes that come in blocks [C, K, F]: ``n_samples`` in all."""
+        frames = chunk_frames(self.engine, self.chunk_seconds)
+        codes = (torch.from_numpy(block.astype(np.int64)) for block in blocks)
+        decoded = decode_chunks(self.engine, codes, frames)
+        yield from self._at_given_rate(decoded, sampling_rate, n_samples, gain)
 
     def from_codes(
         self, codes: Any, *, sampling_rate: int | None = None, n_samples: int | None = None
@@ -318,16 +238,14 @@ class Codec:
         Raises:
             CodesError: for codes of wrong rank or dtype or out of range, with their position.
         """
-        tensor = (
-            codes.detach().cpu() if isinstance(codes, torch.Tensor) else torch.as_tensor(np.asarray(codes))
-        )
+        tensor = codes.detach().cpu() if isinstance(codes, Tensor) else torch.as_tensor(np.asarray(codes))
         flat = tensor.ndim == 2
         config = self.geometry.config
         tensor = check_codes(tensor[None] if flat else tensor, config.n_codebooks, config.codebook_size)
         rate = sampling_rate or self.sampling_rate
         if n_samples is None:
             n_samples = self.geometry.samples(tensor.shape[-1]) * rate // self.sampling_rate
-        return Encoded(tensor.numpy().astype(np.uint16), rate, n_samples, self.model, flat=flat)
+        return Encoded(_uint16(tensor), rate, n_samples, self.model, flat=flat)
 
     def encode_file(
         self,
@@ -376,6 +294,23 @@ class Codec:
             raise CodesError(f"n_quantizers must be from 1 to {most}, got {n_quantizers}")
         return n_quantizers
 
+    def _at_model_rate(self, blocks: Iterable[Samples], sampling_rate: int, gain: float) -> Iterator[Tensor]:
+        scaled = blocks if gain == 1 else (block * np.float32(gain) for block in blocks)
+        yield from map(torch.from_numpy, resample_blocks(scaled, sampling_rate, self.sampling_rate))
+
+    def _at_given_rate(
+        self, blocks: Iterable[Tensor], sampling_rate: int, n_samples: int, gain: float
+    ) -> Iterator[Samples]:
+        # What pads the last frame is cut off before resampling, as it was put on after resampling.
+        n_model = resampled_length(n_samples, sampling_rate, self.sampling_rate)
+        decoded = _first((block.numpy() for block in blocks), n_model)
+        for block in _first(resample_blocks(decoded, self.sampling_rate, sampling_rate), n_samples):
+            yield block / np.float32(gain)
+
+    def _encoded(self, codes: Codes, given: _Given) -> Encoded:
+        n_samples = given.samples.shape[1]
+        return Encoded(codes, given.sampling_rate, n_samples, self.model, given.gain, given.flat)
+
     def _check_model(self, encoded: Encoded, allow_other_model: bool) -> None:
         mine, theirs = self.model, encoded.model
         shape = ("sampling_rate", "hop_length", "codebook_size")
@@ -392,12 +327,50 @@ class Codec:
             )
 
 
-def _loudness_gain(samples: NDArray[np.float32], sampling_rate: int, target_lufs: float) -> float:
-    """One gain for all channels, not above what full scale allows, within what a file can say."""
-    gain = audio_io.loudness_gain(samples, sampling_rate, target_lufs)
-    peak = float(np.abs(samples).max())
-    if peak > 0:
-        gain = min(gain, max(1.0, 1 / peak))
-    if not np.isfinite(gain):
-        raise AudioError(f"no gain brings this audio to {target_lufs} LUFS")
-    return float(np.float32(min(max(gain, 2.0**-20), 2.0**20)))
+class _Given(NamedTuple):
+    """A recording as it was given, checked."""
+
+    samples: Samples  # [C, T]
+    sampling_rate: int  # Hz
+    gain: float  # to be multiplied by
+    flat: bool  # it came as [T]
+
+
+def _given(audio: Any, sampling_rate: int, loudness_lufs: float | None) -> _Given:
+    samples, sampling_rate = audio_io.as_float(audio), audio_io.check_sampling_rate(sampling_rate)
+    gain = 1.0
+    if loudness_lufs is not None:
+        loudness = audio_io.loudness_lufs(samples, sampling_rate)
+        gain = loudness_gain(loudness, float(np.abs(samples).max()), loudness_lufs)
+    return _Given(samples, sampling_rate, gain, flat=np.ndim(audio) == 1)
+
+
+def _joined(blocks: Iterable[Samples], encoded: Encoded) -> NDArray[np.float32]:
+    nothing = np.zeros((encoded.n_channels, 0), np.float32)
+    samples = np.concatenate([nothing, *blocks], axis=1)
+    return samples[0] if encoded.flat else samples
+
+
+def _uint16(codes: Tensor) -> Codes:
+    return codes.numpy().astype(np.uint16)
+
+
+def _first(blocks: Iterable[Samples], n_samples: int) -> Iterator[Samples]:
+    """Exactly ``n_samples`` of a signal in blocks [C, T]; zeros follow one that is shorter."""
+    left, channels = n_samples, 1
+    for block in blocks:
+        channels = len(block)
+        yield block[:, :left]
+        left -= min(left, block.shape[1])
+    if left:
+        yield np.zeros((channels, left), np.float32)
+
+
+def loudness_gain(loudness: float, peak: float, target_lufs: float) -> float:
+    """One gain for all channels, not above what full scale allows, and as exact as a file holds it."""
+    if not np.isfinite(loudness):  # silence
+        return 1.0
+    gain = min(10 ** ((target_lufs - loudness) / 20), max(1.0, 1 / peak))
+    if not 2.0**-20 <= gain <= 2.0**20:
+        raise AudioError(f"{target_lufs} LUFS is too far from the audio's {loudness:.1f}")
+    return float(np.float32(gain))

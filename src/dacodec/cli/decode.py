@@ -24,7 +24,7 @@ def decode(
     overwrite: Overwrite = False,
 ) -> None:
     """A .dacz file to audio."""
-    from dacodec.codec import Encoded
+    from dacodec.encoded import Encoded
 
     output = output or input.with_suffix(".wav")
     encoded = Encoded.load(input)

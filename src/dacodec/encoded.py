@@ -1,0 +1,166 @@
+"""A coded recording in memory and in a file.
+
+Shapes: C channels, K codebooks in use, F frames.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dacodec.container import Header, Reader, Writer
+from dacodec.errors import CodesError
+from dacodec.files import new_file, open_input
+
+
+@dataclass(frozen=True)
+class Model:
+    """What codes must say about the model that made them."""
+
+    name: str
+    fingerprint: bytes
+    sampling_rate: int  # Hz
+    hop_length: int  # samples at sampling_rate
+    codebook_size: int
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.sampling_rate / self.hop_length
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A coded recording: codes, and what is needed to give back the audio as it came.
+
+    ``encoded[a:b]`` are its frames a to b, ``Encoded.concatenate`` puts recordings one after the other.
+
+    Args:
+        codes: uint16 [C, K, F].
+        sampling_rate: in Hz, of the audio as given.
+        n_samples: per channel at ``sampling_rate``.
+        model: which model made the codes.
+        gain: what the audio was multiplied by before coding.
+        flat: the audio was given as [T] and is given back so.
+    """
+
+    codes: NDArray[np.uint16]
+    sampling_rate: int
+    n_samples: int
+    model: Model
+    gain: float = 1.0
+    flat: bool = False
+
+    @property
+    def n_channels(self) -> int:
+        return int(self.codes.shape[0])
+
+    @property
+    def n_codebooks(self) -> int:
+        return int(self.codes.shape[1])
+
+    @property
+    def n_frames(self) -> int:
+        return int(self.codes.shape[2])
+
+    @property
+    def duration_seconds(self) -> float:
+        return self.n_samples / self.sampling_rate
+
+    @property
+    def bitrate_kbps(self) -> float:
+        """True rate of the codes of all channels, in kbit/s."""
+        bits = (self.model.codebook_size - 1).bit_length()
+        return self.n_channels * self.n_codebooks * bits * self.model.frames_per_second / 1000
+
+    def __len__(self) -> int:
+        return self.n_frames
+
+    def __getitem__(self, frames: slice) -> Encoded:
+        """The frames of a slice without a step; what they share of the samples comes along.
+
+        Near a cut the audio differs from the whole recording's, as far as the decoder's receptive field.
+        """
+        if not isinstance(frames, slice) or frames.step not in (None, 1):
+            raise TypeError("an Encoded is cut by a slice of frames without a step, as in encoded[10:20]")
+        start, stop, _ = frames.indices(self.n_frames)
+        stop = max(start, stop)
+        first = min(self._sample_of(start), self.n_samples)
+        last = self.n_samples if stop == self.n_frames else min(self._sample_of(stop), self.n_samples)
+        return replace(self, codes=self.codes[:, :, start:stop], n_samples=last - first)
+
+    @staticmethod
+    def concatenate(parts: Iterable[Encoded]) -> Encoded:
+        """One recording after the other, joined at whole frames.
+
+        What pads the last frame of a part (but the last part's) is kept, less than a frame.
+
+        Raises:
+            CodesError: if there are none, or they differ in model, rate, channels, codebooks or gain.
+        """
+        parts = list(parts)
+        if not parts:
+            raise CodesError("nothing to concatenate")
+        first, last = parts[0], parts[-1]
+        for part in parts:
+            for name in ("model", "sampling_rate", "n_channels", "n_codebooks", "gain"):
+                if getattr(part, name) != getattr(first, name):
+                    raise CodesError(
+                        f"cannot concatenate: {name} is {getattr(first, name)} and {getattr(part, name)}"
+                    )
+        codes = np.concatenate([part.codes for part in parts], axis=2)
+        n_samples = first._sample_of(codes.shape[2] - last.n_frames) + last.n_samples
+        return replace(first, codes=codes, n_samples=n_samples)
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write a ``.dacz`` file (docs/format.md).
+
+        Raises:
+            OutputError: if ``path`` exists and ``overwrite`` is False, or cannot be written.
+        """
+        with new_file(path, overwrite) as file, Writer(file, self.header()) as writer:
+            writer.write(self.codes)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Encoded:
+        """Read a ``.dacz`` file.
+
+        Raises:
+            InputError: if there is none, or it cannot be opened.
+            FormatError: if it breaks the format, with the byte offset.
+        """
+        with open_input(path) as file:
+            reader = Reader(file)
+            codes = reader.read_codes()
+            header = reader.header
+            assert reader.n_samples is not None
+            model = Model(
+                header.model_name,
+                header.fingerprint,
+                header.model_sampling_rate,
+                header.hop_length,
+                header.codebook_size,
+            )
+            return Encoded(codes, header.sampling_rate, reader.n_samples, model, header.gain)
+
+    def header(self) -> Header:
+        """What the file says about itself."""
+        return Header(
+            model_name=self.model.name,
+            fingerprint=self.model.fingerprint,
+            model_sampling_rate=self.model.sampling_rate,
+            hop_length=self.model.hop_length,
+            codebook_size=self.model.codebook_size,
+            n_codebooks=self.n_codebooks,
+            sampling_rate=self.sampling_rate,
+            channels=self.n_channels,
+            n_samples=self.n_samples,
+            gain=self.gain,
+        )
+
+    def _sample_of(self, frame: int) -> int:
+        """First sample, at ``sampling_rate``, of a frame."""
+        return round(frame * self.model.hop_length * self.sampling_rate / self.model.sampling_rate)

@@ -1,0 +1,177 @@
+"""Sampling rate conversion that gives the same samples in one piece or in many.
+
+Output ``n`` stands at the instant ``n * from_rate / to_rate`` of the input and is the input there, interpolated by
+a sinc with a Kaiser window:
+
+    y[n] = sum over k of x[k] * h(n * from_rate / to_rate - k)
+
+With from_rate / to_rate = M / L in lowest terms, the instants repeat relative to the input every L outputs and M
+inputs. So L outputs are one product of a window of the input with a fixed matrix, and many of them one GEMM.
+
+Source: J. O. Smith, "Digital Audio Resampling" (CCRMA); J. F. Kaiser's window and its design formula.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Of the lower of the two Nyquist frequencies: what passes unchanged, and where the stop band begins.
+PASSBAND, STOPBAND = 0.92, 1.0
+ATTENUATION_DB = 110.0
+_BETA = 0.1102 * (ATTENUATION_DB - 8.7)
+# Ratios with more phases than this get their coefficients sample by sample; no usual pair of rates does.
+_MOST_PHASES = 2048
+_AT_ONCE = 1 << 14  # outputs; bounds the memory of one product
+
+Samples = NDArray[np.float32]
+
+
+def resampled_length(n_samples: int, from_rate: int, to_rate: int) -> int:
+    """Samples that ``n_samples`` at ``from_rate`` become at ``to_rate``: rounded up.
+
+    So the last sample is always covered, and there and back again is never shorter than it was.
+    """
+    return -(-n_samples * to_rate // from_rate)
+
+
+@dataclass(frozen=True)
+class ResamplerState:
+    """Where a signal stands: a plain value, which may be copied and stored."""
+
+    tail: Samples  # [C, n], the input that outputs to come still need
+    origin: int  # index of the tail's first sample in the signal; before the signal there are zeros
+    n_output: int = 0
+
+
+@dataclass(frozen=True)
+class Resampler:
+    """From one rate to another, both in Hz. Immutable: what belongs to a signal is in its state."""
+
+    from_rate: int
+    to_rate: int
+
+    @cached_property
+    def ratio(self) -> tuple[int, int]:
+        """(M, L): M inputs become L outputs."""
+        common = math.gcd(self.from_rate, self.to_rate)
+        return self.from_rate // common, self.to_rate // common
+
+    @cached_property
+    def reach(self) -> int:
+        """Input samples that an output depends on, to each side of its instant: the look-ahead, too."""
+        if self.from_rate == self.to_rate:
+            return 0
+        taps = (ATTENUATION_DB - 8) / (2.285 * math.pi * (STOPBAND - PASSBAND) * self._lower_nyquist)
+        return math.ceil(taps / 2)
+
+    @property
+    def _lower_nyquist(self) -> float:
+        """The lower of the two Nyquist frequencies, as a share of the input's."""
+        return min(1.0, self.to_rate / self.from_rate)
+
+    def start(self, n_channels: int) -> ResamplerState:
+        return ResamplerState(np.zeros((n_channels, self.reach), np.float32), -self.reach)
+
+    def push(self, samples: Samples, state: ResamplerState | None = None) -> tuple[Samples, ResamplerState]:
+        """The outputs that ``samples`` [C, T], T any number, make possible, and the state after them."""
+        state = state or self.start(len(samples))
+        state = replace(state, tail=np.concatenate([state.tail, samples], axis=1))
+        # Output n reads inputs up to floor(n * M / L) + reach.
+        end = state.origin + state.tail.shape[1]
+        ready = resampled_length(end - self.reach, self.from_rate, self.to_rate)
+        return self._advance(state, max(ready, state.n_output))
+
+    def flush(self, state: ResamplerState) -> Samples:
+        """The outputs left at the end of the signal, which is followed by zeros.
+
+        All outputs together are :func:`resampled_length` of all inputs.
+        """
+        n_input = state.origin + state.tail.shape[1]
+        return self._advance(state, resampled_length(n_input, self.from_rate, self.to_rate))[0]
+
+    def _advance(self, state: ResamplerState, until: int) -> tuple[Samples, ResamplerState]:
+        """Outputs ``state.n_output`` to ``until``. Input beyond the tail counts as zero."""
+        if self.from_rate == self.to_rate:
+            end = state.origin + state.tail.shape[1]
+            return state.tail, ResamplerState(state.tail[:, :0], end, end)
+        compute = self._by_phases if self.ratio[1] <= _MOST_PHASES else self._one_by_one
+        pieces = [compute(state, n, min(n + _AT_ONCE, until)) for n in range(state.n_output, until, _AT_ONCE)]
+        pieces = [np.zeros((len(state.tail), 0), np.float32), *pieces]
+        down, up = self.ratio
+        keep_from = until // up * down - self.reach  # where the window of the next output's block begins
+        state = ResamplerState(state.tail[:, keep_from - state.origin :], keep_from, until)
+        return np.concatenate(pieces, axis=1), state
+
+    def _window(self, state: ResamplerState, first: int, length: int) -> NDArray[np.float64]:
+        """Inputs ``first`` to ``first + length``, zeros beyond the tail. float64, so that how a signal is cut
+        shows in the 16th digit at most and not in the float32 result."""
+        begin = first - state.origin
+        part = state.tail[:, begin : begin + length].astype(np.float64)
+        return np.pad(part, ((0, 0), (0, length - part.shape[1])))
+
+    def _by_phases(self, state: ResamplerState, start: int, stop: int) -> Samples:
+        down, up = self.ratio
+        first, last = start // up, -(-stop // up)  # blocks of L outputs
+        size = down + 2 * self.reach
+        window = self._window(state, first * down - self.reach, (last - first - 1) * down + size)
+        blocks = np.lib.stride_tricks.sliding_window_view(window, size, axis=1)[
+            :, ::down
+        ]  # [C, blocks, size]
+        outputs = np.asarray(blocks @ _phases(self)).reshape(len(window), -1)
+        return outputs[:, start - first * up : stop - first * up].astype(np.float32)
+
+    def _one_by_one(self, state: ResamplerState, start: int, stop: int) -> Samples:
+        down, up = self.ratio
+        n = np.arange(start, stop, dtype=np.int64)
+        base, phase = n * down // up, (n * down % up) / up
+        size = 2 * self.reach + 1
+        first = int(base[0]) - self.reach
+        window = self._window(state, first, int(base[-1] - base[0]) + size)
+        inputs = np.lib.stride_tricks.sliding_window_view(window, size, axis=1)[:, base - base[0]]
+        taps = self._kernel(phase[:, None] - np.arange(-self.reach, self.reach + 1))
+        return np.asarray(np.einsum("cnk,nk->cn", inputs, taps), np.float32)
+
+    def _kernel(self, offsets: NDArray[Any]) -> NDArray[np.float64]:
+        """Coefficients [n, taps] of inputs ``offsets`` samples away; each row passes DC as it is."""
+        cutoff = self._lower_nyquist * (PASSBAND + STOPBAND) / 2
+        inside = np.clip(1 - (offsets / (self.reach + 1)) ** 2, 0, None)
+        taps = np.sinc(cutoff * offsets) * np.i0(_BETA * np.sqrt(inside))
+        return np.asarray(taps / taps.sum(1, keepdims=True))
+
+
+@lru_cache(maxsize=16)
+def _phases(resampler: Resampler) -> NDArray[np.float64]:
+    """Matrix [M + 2 * reach, L]: a block's window of inputs to its L outputs."""
+    down, up = resampler.ratio
+    reach = resampler.reach
+    matrix = np.zeros((down + 2 * reach, up))
+    for phase in range(up):
+        base = phase * down // up
+        offsets = (phase * down % up) / up - np.arange(-reach, reach + 1)
+        matrix[base : base + 2 * reach + 1, phase] = resampler._kernel(offsets[None])[0]
+    return matrix
+
+
+def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:
+    """A whole signal [C, T] at another rate: [C, ``resampled_length(T)``]."""
+    resampler = Resampler(from_rate, to_rate)
+    output, state = resampler.push(samples)
+    return np.concatenate([output, resampler.flush(state)], axis=1)
+
+
+def resample_blocks(blocks: Iterable[Samples], from_rate: int, to_rate: int) -> Iterator[Samples]:
+    """The same for a signal that comes in blocks [C, T]."""
+    resampler = Resampler(from_rate, to_rate)
+    state = None
+    for block in blocks:
+        output, state = resampler.push(block, state)
+        yield output
+    if state is not None:
+        yield resampler.flush(state)
