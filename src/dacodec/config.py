@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from dacodec.errors import ConfigError
 
 MAX_SAMPLING_RATE = 768_000
 MAX_CODEBOOK_SIZE = 65_536
+
+Config = TypeVar("Config", bound="DacConfig")
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,17 @@ class DacConfig:
                 f"codebook_size must be a power of two from 2 to {MAX_CODEBOOK_SIZE}, got {self.codebook_size}"
             )
         if self.sampling_rate > MAX_SAMPLING_RATE:
-            raise ConfigError(f"sampling_rate must be at most {MAX_SAMPLING_RATE} Hz, got {self.sampling_rate}")
+            raise ConfigError(
+                f"sampling_rate must be at most {MAX_SAMPLING_RATE} Hz, got {self.sampling_rate}"
+            )
         if not 0 <= self.quantizer_dropout <= 1:
             raise ConfigError(f"quantizer_dropout must be from 0 to 1, got {self.quantizer_dropout}")
+
+    def __eq__(self, other: object) -> bool:
+        """By value, so that the config with files that is ``dacodec.DacConfig`` equals this one."""
+        return isinstance(other, DacConfig) and all(
+            getattr(self, f.name) == getattr(other, f.name) for f in fields(DacConfig) if f.compare
+        )
 
     # Derived values are properties, so that they cannot disagree with what they derive from.
 
@@ -121,7 +131,7 @@ class DacConfig:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> DacConfig:
+    def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
         """The inverse of :meth:`to_dict`.
 
         Raises:
@@ -152,11 +162,30 @@ class DacConfig:
 
 # What transformers writes into config.json beside the model's shape.
 HF_BOOKKEEPING = frozenset(
-    """
-    architectures model_type transformers_version torch_dtype dtype _name_or_path auto_map id2label label2id
-    is_encoder_decoder return_dict output_hidden_states output_attentions problem_type tokenizer_class
-    chunk_size_feed_forward use_cache torchscript pruned_heads tie_word_embeddings use_bfloat16 frame_rate
-    """.split()
+    [
+        "architectures",
+        "model_type",
+        "transformers_version",
+        "torch_dtype",
+        "dtype",
+        "_name_or_path",
+        "auto_map",
+        "id2label",
+        "label2id",
+        "is_encoder_decoder",
+        "return_dict",
+        "output_hidden_states",
+        "output_attentions",
+        "problem_type",
+        "tokenizer_class",
+        "chunk_size_feed_forward",
+        "use_cache",
+        "torchscript",
+        "pruned_heads",
+        "tie_word_embeddings",
+        "use_bfloat16",
+        "frame_rate",
+    ]
 )
 
 

@@ -7,21 +7,19 @@ configs of some released models contradict themselves.
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from dacodec import config as _config
-from dacodec.config import HF_BOOKKEEPING
-from dacodec.errors import CheckpointError, ConfigError
+from dacodec.config import HF_BOOKKEEPING, Config, DacConfig
+from dacodec.errors import CheckpointError, ConfigError, OutputError
 from dacodec.files import new_file
 
 CONFIG_FILE = "config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
-
-Config = TypeVar("Config", bound=_config.DacConfig)
 
 _DERIVED = ("hop_length", "upsampling_ratios")
 
@@ -29,16 +27,23 @@ _DERIVED = ("hop_length", "upsampling_ratios")
 def read_config(folder: Path, kind: type[Config]) -> Config:
     """The config of type ``kind`` in a folder's config.json.
 
+    Raises:
+        CheckpointError: if the file is missing or damaged, or is of another kind of model.
+    """
+    return lenient_config(read_json(folder / CONFIG_FILE), kind, folder / CONFIG_FILE)
+
+
+def lenient_config(values: Mapping[str, Any], kind: type[Config], path: Path) -> Config:
+    """The config of type ``kind`` that the ``values`` of the file ``path`` describe.
+
     Warns of unknown keys, which are ignored, and of derived values that contradict the ratios, which are
     mended: the released 24 kHz model says hop_length 512 where its ratios make 320.
 
     Raises:
-        CheckpointError: if the file is missing or damaged, or is of another kind of model.
+        CheckpointError: if no DAC model can have this config.
     """
-    path = folder / CONFIG_FILE
-    values = read_json(path)
     if values.get("model_type", "dac") != "dac":
-        raise CheckpointError(f"{path} is of a {values['model_type']!r} model; this package loads 'dac' models")
+        raise CheckpointError(f"{path} is of a {values['model_type']!r} model, not of a 'dac' model")
     own = {f.name for f in fields(kind)} - {"extra"}
     values = _known(values, own | HF_BOOKKEEPING | set(_DERIVED), path)
     derived = {name: values.pop(name) for name in _DERIVED if name in values}
@@ -51,7 +56,7 @@ def read_config(folder: Path, kind: type[Config]) -> Config:
     return config
 
 
-def write_config(folder: Path, config: _config.DacConfig, dtype: str | None = None) -> None:
+def write_config(folder: Path, config: DacConfig, dtype: str | None = None) -> None:
     """Write config.json; ``dtype`` is that of the weights beside it, where they are written too."""
     values = config.to_dict()
     if dtype is not None:
@@ -72,16 +77,16 @@ def read_preprocessor(folder: Path, known: Collection[str]) -> dict[str, Any]:
     """
     path = folder / PREPROCESSOR_FILE
     if not path.is_file():
-        return _preprocessing(read_config(folder, _config.DacConfig))
+        return _preprocessing(read_config(folder, DacConfig))
     values = _known(read_json(path), known, path)
     if (folder / CONFIG_FILE).is_file():
-        right = _preprocessing(read_config(folder, _config.DacConfig))
+        right = _preprocessing(read_config(folder, DacConfig))
         _mend(values, right, path, CONFIG_FILE)
         values |= right
     return values
 
 
-def write_preprocessor_of(folder: Path, config: _config.DacConfig, default: Mapping[str, Any]) -> None:
+def write_preprocessor_of(folder: Path, config: DacConfig, default: Mapping[str, Any]) -> None:
     """Write the preprocessor_config.json that fits ``config``, keeping what else the folder's own one says."""
     path = folder / PREPROCESSOR_FILE
     values = read_json(path) if path.is_file() else dict(default)
@@ -108,7 +113,17 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
         file.write((json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
 
 
-def _preprocessing(config: _config.DacConfig) -> dict[str, Any]:
+def folder_to_write(folder: str | os.PathLike[str]) -> Path:
+    """``folder``, made if need be."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    return folder
+
+
+def _preprocessing(config: DacConfig) -> dict[str, Any]:
     return {"sampling_rate": config.sampling_rate, "hop_length": config.hop_length}
 
 
@@ -122,6 +137,4 @@ def _known(values: Mapping[str, Any], known: Collection[str], path: Path) -> dic
 def _mend(stored: Mapping[str, Any], right: Mapping[str, Any], path: Path, source: str) -> None:
     for name, value in right.items():
         if stored.get(name, value) != value:
-            warnings.warn(
-                f"{path}: {name} {stored[name]} contradicts {source}; using {value}", stacklevel=2
-            )
+            warnings.warn(f"{path}: {name} {stored[name]} contradicts {source}; using {value}", stacklevel=2)

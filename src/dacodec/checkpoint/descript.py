@@ -8,15 +8,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
-from dacodec import config as _config
 from dacodec.checkpoint.weights import fold_weight_norm, named_tensors, read_pickle
+from dacodec.config import Config
 from dacodec.errors import CheckpointError, ConfigError
-
-Config = TypeVar("Config", bound=_config.DacConfig)
 
 # The original's arguments, what we call them, and their defaults there (ours are the 16 kHz model's).
 _ARGUMENTS: dict[str, tuple[str, Any]] = {
@@ -93,10 +91,10 @@ def _config_of(kwargs: Mapping[str, Any], path: Path, kind: type[Config]) -> Con
     try:
         values["quantizer_dropout"] = float(values["quantizer_dropout"])  # the original's default is False
         config = kind(**values)
+        rates = tuple(kwargs.get("decoder_rates", config.upsampling_ratios))
     except (ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    rates = kwargs.get("decoder_rates", config.upsampling_ratios)
-    if list(rates) != list(config.upsampling_ratios):
+    if rates != config.upsampling_ratios:
         raise CheckpointError(
             f"{path}: decoder_rates {list(rates)} are not encoder_rates "
             f"{list(config.downsampling_ratios)} reversed; such a model is not supported"

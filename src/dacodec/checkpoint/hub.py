@@ -12,6 +12,8 @@ from dacodec.errors import CheckpointError
 
 MODEL_FILES = (WEIGHTS_FILE, CONFIG_FILE, PREPROCESSOR_FILE)
 
+_TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its switches
+
 
 def download(
     repo_id: str,
@@ -93,7 +95,7 @@ def is_offline() -> bool:
     """Whether the environment says now, or said when huggingface_hub was imported, to stay off the network."""
     from huggingface_hub import constants
 
-    return constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    return constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
 
 
 def _miss(
@@ -103,7 +105,7 @@ def _miss(
     offline: bool,
     error: Exception | None,
 ) -> CheckpointError:
-    from huggingface_hub.utils import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     what = repr(repo_id) + (f", revision {revision!r}," if revision else "")
     elsewhere = "or give a local folder"
@@ -113,9 +115,13 @@ def _miss(
             f"(local_files_only or HF_HUB_OFFLINE). Run `dacodec download {repo_id}` with the network on, {elsewhere}"
         )
     if isinstance(error, RevisionNotFoundError):
-        return CheckpointError(f"model {repo_id!r} has no revision {revision!r} on the hub; leave it out, {elsewhere}")
+        return CheckpointError(
+            f"model {repo_id!r} has no revision {revision!r} on the hub; leave it out, {elsewhere}"
+        )
     if isinstance(error, GatedRepoError):
-        return CheckpointError(f"model {what} is gated: ask for access on its page and give a token, {elsewhere}")
+        return CheckpointError(
+            f"model {what} is gated: ask for access on its page and give a token, {elsewhere}"
+        )
     if isinstance(error, RepositoryNotFoundError):
         return CheckpointError(
             f"there is no model {what} on the hub, or it is private: check the name, give a token, {elsewhere}"

@@ -1,3 +1,68 @@
-"""The feature extractor with files."""
+"""The feature extractor with files; see pretrained.py for why this is a class of its own."""
 
 from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+from dacodec import features as _features
+from dacodec.checkpoint.configs import (
+    CONFIG_FILE,
+    PREPROCESSOR_FILE,
+    folder_to_write,
+    read_preprocessor,
+    write_json,
+)
+from dacodec.checkpoint.descript import read_descript
+from dacodec.checkpoint.sources import locate
+from dacodec.config import DacConfig
+from dacodec.errors import CheckpointError, ConfigError
+
+Extractor = TypeVar("Extractor", bound="DacFeatureExtractor")
+
+
+class DacFeatureExtractor(_features.DacFeatureExtractor):
+    __doc__ = _features.DacFeatureExtractor.__doc__
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Extractor],
+        source: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+    ) -> Extractor:
+        """The feature extractor of a model; arguments as for ``DacModel.from_pretrained``.
+
+        Its rate and hop are those of the model's config.json; where preprocessor_config.json says otherwise,
+        as it does for some released models, there is a warning.
+
+        Raises:
+            CheckpointError: if there is no such model.
+        """
+        location = locate(
+            source, (CONFIG_FILE, PREPROCESSOR_FILE),
+            revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token,
+        )  # fmt: skip
+        if location.path.is_file():
+            config, _ = read_descript(location.path, DacConfig)
+            return cls(sampling_rate=config.sampling_rate, hop_length=config.hop_length)
+        known = cls().to_dict().keys() | set(_features.HF_BOOKKEEPING)
+        try:
+            return cls.from_dict(read_preprocessor(location.path, known))
+        except ConfigError as error:
+            raise CheckpointError(f"{location.path / PREPROCESSOR_FILE}: {error}") from error
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write preprocessor_config.json.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        write_json(folder_to_write(folder) / PREPROCESSOR_FILE, self.to_dict())
+
+
+# For code written for transformers, whose AutoProcessor gives DAC's feature extractor.
+AutoProcessor = DacFeatureExtractor

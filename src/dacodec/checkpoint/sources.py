@@ -40,11 +40,18 @@ def locate(source: str | os.PathLike[str], files: Sequence[str], **hub: Any) -> 
         if name in builtin_names():
             return Location(name, BUILTIN_FOLDER / name)
         if source == "builtin":
-            raise CheckpointError(f"this installation lacks its built-in model {BUILTIN}; install dacodec again")
+            raise CheckpointError(
+                f"this installation lacks its built-in model {BUILTIN}; install dacodec again"
+            )
     path = Path(source).expanduser()
-    if path.exists():
+    if path.exists() and source != "":
         return Location(_name_of(path), path)
-    if isinstance(source, str) and _HUB_ID.fullmatch(source) and not source.startswith(".") and path.suffix != ".pth":
+    if (
+        isinstance(source, str)
+        and _HUB_ID.fullmatch(source)
+        and not source.startswith(".")
+        and path.suffix != ".pth"
+    ):
         return Location(source, fetch(source, files, **hub))
     raise CheckpointError(
         f"there is no model {os.fspath(source)!r}: it is neither a folder or file here, nor a built-in model "

@@ -39,12 +39,16 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         try:
             return safetensors.torch.load_file(path)
         except Exception as error:  # SafetensorError derives from Exception alone
-            raise CheckpointError(f"{path} is damaged or no safetensors file ({error}); get it again") from error
+            raise CheckpointError(
+                f"{path} is damaged or no safetensors file ({error}); get it again"
+            ) from error
     path = folder / PICKLED_WEIGHTS_FILE
     if path.is_file():
         return named_tensors(read_pickle(path), path)
     if (folder / f"{WEIGHTS_FILE}.index.json").is_file():
-        raise CheckpointError(f"the weights in {folder} are in several files; save them as one {WEIGHTS_FILE}")
+        raise CheckpointError(
+            f"the weights in {folder} are in several files; save them as one {WEIGHTS_FILE}"
+        )
     raise CheckpointError(
         f"{folder} holds no {WEIGHTS_FILE}; for weights of Descript's package give the .pth file itself"
     )
