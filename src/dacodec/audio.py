@@ -139,7 +139,7 @@ def read(file: File) -> Audio:
     """Read a whole audio file.
 
     Args:
-        file: path, or a binary file object; one that cannot seek is read into memory first.
+        file: path, or a binary file object, which is read from where it stands.
 
     Returns:
         The file's samples [C, T] and sampling rate, unchanged. Formats are libsndfile's (WAV, FLAC, Ogg
@@ -151,13 +151,13 @@ def read(file: File) -> Audio:
             its header claims, has more than 255 channels, an impossible rate, NaN or infinity.
     """
     try:
-        source, start, head = _open_source(file)
+        source, head = _open_source(file)
         try:
             samples, sampling_rate = _read_soundfile(source)
         except soundfile.LibsndfileError as error:
             if error.code != _UNRECOGNISED and head != b"OggS":
                 raise
-            samples, sampling_rate = _read_av(source, start, _reason(error))
+            samples, sampling_rate = _read_av(source, _reason(error))
         if not samples.size:
             raise AudioError("it holds no samples")
         return Audio(as_float(samples), check_sampling_rate(sampling_rate))
@@ -165,21 +165,21 @@ def read(file: File) -> Audio:
         raise AudioError(f"cannot read {_shown(file)}: {_reason(error)}") from None
 
 
-def _open_source(file: File) -> tuple[bytes | str | BinaryIO, int, bytes]:
-    """A path for soundfile, or a file object that can seek; where the latter stands; and the first bytes."""
+def _open_source(file: File) -> tuple[bytes | str | BinaryIO, bytes]:
+    """A path for soundfile, or a file object that can seek and stands at 0; and the first bytes."""
     if isinstance(file, (str, os.PathLike)):
         path = Path(file)
         if path.is_file():
             with path.open("rb") as opened:
                 head = opened.read(4)
             # As bytes where it can be, because soundfile cannot encode a name that is not UTF-8.
-            return os.fsencode(path) if os.name == "posix" else str(path), 0, _not_empty(head)
+            return os.fsencode(path) if os.name == "posix" else str(path), _not_empty(head)
         file = io.BytesIO(path.read_bytes())  # a pipe, as a shell makes of <(command)
-    elif not file.seekable():
+    elif not file.seekable() or file.tell():
         file = io.BytesIO(file.read())
-    start, head = file.tell(), file.read(4)
-    file.seek(start)
-    return file, start, _not_empty(head)
+    head = file.read(4)
+    file.seek(0)
+    return file, _not_empty(head)
 
 
 def _not_empty(head: bytes) -> bytes:
@@ -244,7 +244,7 @@ def _broken_claim(sound: soundfile.SoundFile, length: int) -> str | None:
     return None
 
 
-def _read_av(source: bytes | str | BinaryIO, start: int, reason: str) -> tuple[Samples, int]:
+def _read_av(source: bytes | str | BinaryIO, reason: str) -> tuple[Samples, int]:
     """Read by PyAV (FFmpeg) what libsndfile would not for ``reason``."""
     try:
         import av
@@ -255,8 +255,8 @@ def _read_av(source: bytes | str | BinaryIO, start: int, reason: str) -> tuple[S
     # Always by file object: FFmpeg takes some paths for protocols.
     if isinstance(source, (bytes, str)):
         with Path(os.fsdecode(source)).open("rb") as opened:
-            return _read_av(opened, 0, reason)
-    source.seek(start)
+            return _read_av(opened, reason)
+    source.seek(0)
     try:
         with av.open(source, options={"format_whitelist": _FFMPEG_FORMATS}) as container:
             if not container.streams.audio:

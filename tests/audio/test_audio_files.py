@@ -229,7 +229,9 @@ def guitar():
 def test_reads_through_pyav(tmp_path, guitar, codec, format):
     data = av_encoded(guitar, 48000, codec, format)
     (tmp_path / "x").write_bytes(data)
-    for file in (tmp_path / "x", io.BytesIO(data)):
+    later = io.BytesIO(b"before" + data)
+    later.seek(6)
+    for file in (tmp_path / "x", io.BytesIO(data), later):
         samples, rate = audio.read(file)
         assert rate == 48000
         assert samples.shape == guitar.shape  # neither the codec's delay nor its padding is left
@@ -252,12 +254,13 @@ def test_opus_that_libsndfile_calls_malformed(tmp_path, guitar, monkeypatch):
             np.testing.assert_allclose(by_ffmpeg.samples, by_libsndfile.samples, atol=1e-3)
 
 
-@pytest.mark.parametrize("playlist", ["#EXTM3U\n#EXTINF:1,\n{}\n", "ffconcat version 1.0\nfile '{}'\n"])
-def test_playlists_are_not_followed(tmp_path, playlist):
-    pytest.importorskip("av")
+def test_playlists_are_not_followed(tmp_path):
+    av = pytest.importorskip("av")
     (tmp_path / "secret.mp3").write_bytes(encoded(format="MP3"))
     path = tmp_path / "x.wav"
-    path.write_text(playlist.format(tmp_path / "secret.mp3"))
+    path.write_text("ffconcat version 1.0\nfile secret.mp3\n")
+    with path.open("rb") as file, av.open(file) as container:
+        assert container.streams.audio  # FFmpeg itself would
     with pytest.raises(AudioError, match="is it audio"):
         audio.read(path)
 

@@ -25,6 +25,7 @@ PYLOUDNORM = {
     "music_drum_roll_44k.flac": (-21.9532, -21.9072),
     "music_guitar_em9_44k_st.flac": (-16.025, -15.9813),
     "music_guitar_strum_96k_24bit_st.flac": (-23.1987, None),
+    "speech_en_cards_16k.flac": (-20.6807, None),
     "speech_en_austen_16k.flac": (-24.7574, None),
     "speech_en_kathleen_44k.flac": (-27.7322, -27.6863),
 }
@@ -92,7 +93,7 @@ def test_ebu_test_signal_of_five_channels():
     levels = [10 ** (db / 20) for db in (-28, -28, -24, -30, -30)]
     samples = tone(48000, (0, 5), channels=levels)
     assert audio.loudness_lufs(samples, 48000) == pytest.approx(-23, abs=0.05)
-    effects = np.ones((1, samples.shape[1]))
+    effects = tone(48000, (0, 5), channels=[1])
     surround = np.concatenate([samples[:3], effects, samples[3:]])  # 5.1: the fourth channel is not heard
     assert audio.loudness_lufs(surround, 48000) == pytest.approx(-23, abs=0.05)
 
@@ -154,6 +155,11 @@ def test_stereo_is_three_db_louder_than_mono():
 def test_silence(samples):
     assert audio.loudness_lufs(samples, 48000) == -math.inf
     assert audio.loudness_gain(samples, 48000, -16) == 1.0
+
+
+def test_the_absolute_gate():
+    assert audio.loudness_lufs(tone(48000, (-69.9, 1)), 48000) == pytest.approx(-69.9, abs=0.05)
+    assert audio.loudness_lufs(tone(48000, (-70.1, 1)), 48000) == -math.inf
 
 
 def test_short_clips_are_one_block():
