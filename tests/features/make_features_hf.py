@@ -38,6 +38,7 @@ CALLS = [
     {"truncation": True, "max_length": 2000},
     {"truncation": True, "max_length": 500, "padding": False},
     {"truncation": True, "max_length": 500, "padding": True},
+    {"truncation": True, "max_length": 500, "padding": "do_not_pad"},
 ]
 KINDS = ["float32", "float64", "list"]
 
