@@ -44,7 +44,7 @@ POOL_WEIGHTS = {
     "speech24": 0.07, "speech22": 0.05, "speech16": 0.09,
 }  # fmt: skip
 CROP = 24576  # samples: 48 frames
-PEAK_LR, WARMUP_STEPS = 8e-4, 200
+PEAK_LR, WARMUP_STEPS = 5e-4, 100
 AUTOENCODER_SHARE = 0.03  # of the time budget, before the quantizer comes in
 BYPASS_START, BYPASS_END, BYPASS_SHARE = (
     0.5,
@@ -53,6 +53,7 @@ BYPASS_START, BYPASS_END, BYPASS_SHARE = (
 )  # share of items that skip it, falling over the first 30 %
 LATENT_PENALTY = 0.05
 MAX_GRAD_NORM = 250.0  # about the usual norm, so that single crops cannot throw the run
+SKIP_GRAD_NORM = 2000.0  # a step like this is not taken at all
 REVIVAL_STEPS, REVIVAL_SHARE = 300, 0.6
 
 
@@ -122,7 +123,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
         lr=PEAK_LR, betas=(0.8, 0.99), weight_decay=0.01,
     )  # fmt: skip
     parameters = [*others, *decay_free]
-    quantizing = bool(args.init)
+    quantizing = False
     used = torch.zeros(CONFIG.n_codebooks, CONFIG.codebook_size)
     begin, step, saved = time.monotonic(), 0, time.monotonic()
     log = (args.out / "log.jsonl").open("a") if rank == 0 else None
@@ -131,7 +132,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
         progress = _agree((time.monotonic() - begin) / (60 * args.minutes))
         if progress >= 1:
             break
-        if not quantizing and progress > AUTOENCODER_SHARE:
+        if not quantizing and (args.init or progress > AUTOENCODER_SHARE):
             set_codebooks(model, crops)
             quantizing = True
             average = {k: v.detach().clone() for k, v in model.state_dict().items()}
@@ -149,15 +150,25 @@ def train(rank: int, args: argparse.Namespace) -> None:
         if quantizing:
             quantized = model.quantizer(latents)
             codes = quantized.audio_codes
-            quantizer_loss = (
-                ((0.25 * quantized.commitment_loss + quantized.codebook_loss) * quantized.used).sum(1).mean()
+            # Relative to the latents' power: without it loud latents drive these losses, and the run away.
+            power = (
+                quantized.projected_latents.detach()
+                .pow(2)
+                .unflatten(1, (CONFIG.n_codebooks, -1))
+                .mean((0, 2, 3))
             )
+            error = (0.25 * quantized.commitment_loss + quantized.codebook_loss) / (power + 1e-4)
+            quantizer_loss = (error * quantized.used).sum(1).mean()
             output = quantized.quantized_representation
             with torch.no_grad():
                 relative_error = float((output - latents).pow(2).mean() / latents.pow(2).mean())
             bypass = BYPASS_START + (BYPASS_END - BYPASS_START) * min(1.0, progress / BYPASS_SHARE)
             skip = torch.rand(len(latents)) < bypass
-            decoded = model.decoder(torch.where(skip[:, None, None], latents, output))
+            # Unquantized values for some items, with the quantizer's gradient all the same: the encoder learns
+            # what the quantizer's projections can carry, the decoder gets clean input now and then.
+            unquantized = output + (latents - output).detach()
+            decoded = model.decoder(torch.where(skip[:, None, None], unquantized, output))
+            quantizer_loss = quantizer_loss + LATENT_PENALTY * latents.pow(2).mean()  # keeps their scale
         else:
             quantizer_loss = LATENT_PENALTY * latents.pow(2).mean()
             decoded = model.decoder(latents)
@@ -166,16 +177,16 @@ def train(rank: int, args: argparse.Namespace) -> None:
         optimizer.zero_grad(set_to_none=False)
         loss.backward()
         norm = average_gradients(parameters)
-        if math.isfinite(norm):
+        if norm < SKIP_GRAD_NORM:  # also False for NaN
             optimizer.step()
-        keep = min(0.999, (1 + step) / (10 + step))
+        keep = min(0.998, (1 + step) / (10 + step))
         with torch.no_grad():
             for key, value in model.state_dict().items():
                 average[key].lerp_(value, 1 - keep)
         if codes is not None:
             for i in range(codes.shape[1]):
                 used[i] += torch.bincount(codes[:, i].flatten(), minlength=CONFIG.codebook_size)
-            if step % REVIVAL_STEPS == 0:
+            if step % REVIVAL_STEPS == REVIVAL_STEPS - 1:
                 dist.all_reduce(used)
                 dead = int((used == 0).sum())
                 if progress < REVIVAL_SHARE:
@@ -185,11 +196,11 @@ def train(rank: int, args: argparse.Namespace) -> None:
                     print(f"step {step} unused codes {dead} of {used.numel()}", flush=True)
         if log and step % 10 == 0:
             row = {"step": step, "minutes": (time.monotonic() - begin) / 60, "mel": mel.item(), "norm": norm,
-                   "quantizer": quantizer_loss.item(), "relative_error": relative_error, "lr": rate}  # fmt: skip
+                   "quantizer": quantizer_loss.item(), "relative_error": relative_error, "power": latents.detach().pow(2).mean().item(), "lr": rate}  # fmt: skip
             log.write(json.dumps(row) + "\n")
             log.flush()
         step += 1
-        if rank == 0 and time.monotonic() - saved > 240:
+        if rank == 0 and time.monotonic() - saved > 120:
             save(average, args.out / "weights.safetensors")
             saved = time.monotonic()
     if rank == 0:
