@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "dacodec"
 
 LEVELS = {
     "errors": 0, "config": 0, "geometry": 0,
-    "resampling": 0.5, "audio": 1, "features": 1, "spectra": 1, "files": 1, "container": 1,
+    "audio": 1, "features": 1, "spectra": 1, "files": 1, "container": 1,
     "model": 2,
     "checkpoint": 3, "encoded": 3, "engine": 3,
     "codec": 4, "integrations": 4, "streaming": 4,

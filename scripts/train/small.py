@@ -44,17 +44,12 @@ POOL_WEIGHTS = {
     "speech24": 0.07, "speech22": 0.05, "speech16": 0.09,
 }  # fmt: skip
 CROP = 24576  # samples: 48 frames
-PEAK_LR, WARMUP_STEPS = 5e-4, 100
+PEAK_LR, WARMUP_STEPS = 5e-4, 200
 AUTOENCODER_SHARE = 0.03  # of the time budget, before the quantizer comes in
-BYPASS_START, BYPASS_END, BYPASS_SHARE = (
-    0.5,
-    0.1,
-    0.3,
-)  # share of items that skip it, falling over the first 30 %
 LATENT_PENALTY = 0.05
 MAX_GRAD_NORM = 250.0  # about the usual norm, so that single crops cannot throw the run
-SKIP_GRAD_NORM = 2000.0  # a step like this is not taken at all
-REVIVAL_STEPS, REVIVAL_SHARE = 300, 0.6
+SKIP_GRAD_NORM = 1000.0  # a step like this is not taken at all
+REVIVAL_STEPS, REVIVAL_SHARE = 300, 0.0
 
 
 class Crops:
@@ -162,12 +157,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
             output = quantized.quantized_representation
             with torch.no_grad():
                 relative_error = float((output - latents).pow(2).mean() / latents.pow(2).mean())
-            bypass = BYPASS_START + (BYPASS_END - BYPASS_START) * min(1.0, progress / BYPASS_SHARE)
-            skip = torch.rand(len(latents)) < bypass
-            # Unquantized values for some items, with the quantizer's gradient all the same: the encoder learns
-            # what the quantizer's projections can carry, the decoder gets clean input now and then.
-            unquantized = output + (latents - output).detach()
-            decoded = model.decoder(torch.where(skip[:, None, None], unquantized, output))
+            decoded = model.decoder(output)
             quantizer_loss = quantizer_loss + LATENT_PENALTY * latents.pow(2).mean()  # keeps their scale
         else:
             quantizer_loss = LATENT_PENALTY * latents.pow(2).mean()

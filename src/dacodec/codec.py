@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacodec import audio as audio_io
+from dacodec.audio import Samples, resample_blocks, resampled_length
 from dacodec.checkpoint import load_model
 from dacodec.encoded import Encoded, Model
 from dacodec.engine import Engine, make_engine
@@ -29,9 +30,7 @@ from dacodec.errors import AudioError, CodesError, ModelMismatchError
 from dacodec.files import new_file
 from dacodec.geometry import Geometry
 from dacodec.model.quantizer import check_codes
-from dacodec.resampling import resample_blocks, resampled_length
 
-Samples = NDArray[np.float32]
 Codes = NDArray[np.uint16]
 
 

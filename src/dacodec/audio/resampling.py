@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dacodec.audio.arrays import Samples, as_float, check_sampling_rate
+
 # Of the lower of the two Nyquist frequencies: what passes unchanged, and where the stop band begins.
 PASSBAND, STOPBAND = 0.92, 1.0
 ATTENUATION_DB = 110.0
@@ -29,8 +31,6 @@ _BETA = 0.1102 * (ATTENUATION_DB - 8.7)
 # Ratios with more phases than this get their coefficients sample by sample; no usual pair of rates does.
 _MOST_PHASES = 2048
 _AT_ONCE = 1 << 14  # outputs; bounds the memory of one product
-
-Samples = NDArray[np.float32]
 
 
 def resampled_length(n_samples: int, from_rate: int, to_rate: int) -> int:
@@ -159,9 +159,22 @@ def _phases(resampler: Resampler) -> NDArray[np.float64]:
     return matrix
 
 
-def resample(samples: Samples, from_rate: int, to_rate: int) -> Samples:
-    """A whole signal [C, T] at another rate: [C, ``resampled_length(T)``]."""
-    resampler = Resampler(from_rate, to_rate)
+def resample(samples: Any, from_rate: int, to_rate: int) -> Samples:
+    """Audio at another sampling rate.
+
+    Args:
+        samples: what :func:`~dacodec.audio.as_float` takes.
+        from_rate, to_rate: Hz.
+
+    Returns:
+        [C, resampled_length(T, from_rate, to_rate)], in time with the input: sample 0 of both is the same
+        instant. The input is taken as 0 before its first and after its last sample.
+
+    Raises:
+        AudioError: as :func:`~dacodec.audio.as_float` and :func:`~dacodec.audio.check_sampling_rate`.
+    """
+    samples = as_float(samples)
+    resampler = Resampler(check_sampling_rate(from_rate), check_sampling_rate(to_rate))
     output, state = resampler.push(samples)
     return np.concatenate([output, resampler.flush(state)], axis=1)
 

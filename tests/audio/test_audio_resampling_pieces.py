@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dacodec.resampling import (
+from dacodec.audio.resampling import (
     PASSBAND,
     Resampler,
     resample,
