@@ -92,7 +92,7 @@ class _QuantizerShape:
 
 
 def _quantizer_shape(shapes):
-    n_codebooks = sum(key.endswith(".codebook.weight") for key in shapes)
+    n_codebooks = sum(key.startswith("quantizer.") and key.endswith(".in_proj.weight") for key in shapes)
     codebook_dim, hidden_size = shapes["quantizer.quantizers.0.in_proj.weight"][:2]
     return _QuantizerShape(n_codebooks, codebook_dim, hidden_size)
 

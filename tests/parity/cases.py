@@ -111,13 +111,13 @@ def live_cases():
     for i, chosen in enumerate(pairwise(factors)):
         n = chosen["n_codebooks"]
         size, dim = chosen["codebook"]
-        # 8 kHz keeps 10 s of a slow, narrow model affordable; nothing in the model depends on the rate.
-        config = narrow(chosen["ratios"], n, size=size, dim=dim, hidden_size=chosen["hidden_size"], rate=8000)
+        # 4 kHz keeps 10 s of a slow, narrow model affordable; nothing in the model depends on the rate.
+        config = narrow(chosen["ratios"], n, size=size, dim=dim, hidden_size=chosen["hidden_size"], rate=4000)
         frames, extra = {
             "one hop": (1, 0),
             "some hops and samples": (7, 11),
-            "1 s": (0, 8000),
-            "10 s": (0, 80000),
+            "1 s": (0, 4000),
+            "10 s": (0, 40000),
         }[chosen["length"]]
         use, batch = chosen["use"], chosen["batch"]
         numbers = {"one": 1, "half": -(-n // 2), "all but one": max(1, n - 1), "all": n}
@@ -141,11 +141,8 @@ def live_cases():
     ]
     counts = case("full_counts", RELEASED["44khz"], 8, seed=210, batch=2, counts=[4, 9], mode="counts",
                   gradients=True)  # fmt: skip
-    long = [
-        case("44khz_10s", narrow([2, 4, 8, 8], 9, rate=44100), 0, 441000, seed=211),
-        case("full_16khz_10s", RELEASED["16khz"], 0, 160000, seed=212, float64=False),
-    ]
-    return [*cases, *full, counts, *long]
+    long = case("44khz_10s", narrow([2, 4, 8, 8], 9, rate=44100), 0, 441000, seed=211)
+    return [*cases, *full, counts, long]
 
 
 def pairwise(factors):

@@ -100,8 +100,9 @@ def original_state(weights: Mapping[str, torch.Tensor], n_blocks: int) -> dict[s
     for key, value in weights.items():
         name = original_key(key, n_blocks)
         if name.endswith(".weight") and "codebook" not in name:
-            # The length of v is free; a power of two loses nothing.
-            state[f"{name}_g"] = value.double().square().sum((1, 2), keepdim=True).sqrt().float()
+            # The length of v is free. A power of two, and the norm as the original computes it, give back the
+            # same bits, so that every machine's model has the same weights.
+            state[f"{name}_g"] = torch.norm_except_dim(value, 2, 0)
             state[f"{name}_v"] = 2 * value
         else:
             state[name] = value
@@ -118,23 +119,6 @@ def folded(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         elif not key.endswith(".weight_g"):
             result[key] = value
     return result
-
-
-def parameter_shapes(config: Mapping) -> dict[str, tuple[int, ...]]:
-    """Shapes of our model's parameters, whose names are Hugging Face's."""
-    from dacodec.config import DacConfig
-    from dacodec.model import DacModel
-
-    with torch.device("meta"):
-        return {key: value.shape for key, value in DacModel(DacConfig(**config)).state_dict().items()}
-
-
-def folded_weights(case) -> dict[str, torch.Tensor]:
-    """The case's weights in fp32 under Hugging Face's names, by way of the original's weight norm."""
-    n_blocks = len(case["config"]["downsampling_ratios"])
-    weights = random_weights(parameter_shapes(case["config"]), case["seed"])
-    state = folded(original_state(weights, n_blocks))
-    return {hugging_face_key(key, n_blocks): value.float() for key, value in state.items()}
 
 
 def build(case, dtype=torch.float32):

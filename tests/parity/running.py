@@ -59,10 +59,12 @@ def case_audio(case, dtype=torch.float32):
 def _run(model, case, n_quantizers, dtype):
     """Everything that the model returns; gradients under "gradient.<key>", the input's under "gradient"."""
     audio = case_audio(case, dtype)
+    results = {}
+    hook = model.encoder.register_forward_hook(lambda *call: results.update(latents=call[-1]))
     with torch.no_grad():
         encoded = model.encode(audio, n_quantizers)
-        results = {
-            "latents": model.encoder(audio),
+        hook.remove()
+        results |= {
             "loss": encoded.loss,
             "quantized_representation": encoded.quantized_representation,
             "audio_codes": encoded.audio_codes,
@@ -70,21 +72,19 @@ def _run(model, case, n_quantizers, dtype):
             "audio_values": model.decode(encoded.quantized_representation).audio_values,
             "audio_values_from_codes": model.decode(audio_codes=encoded.audio_codes).audio_values,
         }
+    audio.requires_grad_(case["gradients"])
+    with torch.set_grad_enabled(case["gradients"]):
         whole = model(audio, n_quantizers)
-        results["forward.audio_values"] = whole.audio_values
-        for name in ("loss", "quantized_representation", "audio_codes", "projected_latents"):
-            assert torch.equal(whole[name], results[name]), f"forward and encode differ in {name}"
+    for name in ("loss", "quantized_representation", "audio_codes", "projected_latents"):
+        assert torch.equal(whole[name], results[name]), f"forward and encode differ in {name}"
+    results["forward.audio_values"] = whole.audio_values.detach()
     if case["gradients"]:
-        results |= _gradients(model, audio, n_quantizers, case)
+        results |= _gradients(model, audio, whole, case)
     return results
 
 
-def _gradients(model, audio, n_quantizers, case):
-    audio = audio.clone().requires_grad_()
-    output = model(audio, n_quantizers)
-    probe = random_audio(case["seed"] + 1000, case["batch"], output.audio_values.shape[-1])[:, 0].to(
-        audio.dtype
-    )
+def _gradients(model, audio, output, case):
+    probe = random_audio(case["seed"] + 1000, *output.audio_values.shape)[:, 0].to(audio.dtype)
     # The probe makes every sample matter, with both signs; the factor makes it about as much as the loss.
     (output.loss.mean() + 10 * (output.audio_values * probe).mean()).backward()
     gradients = {f"gradient.{key}": parameter.grad for key, parameter in model.named_parameters()}
@@ -113,14 +113,18 @@ def with_unused(gradients, others):
 
 
 def relative_error(value, reference):
-    """Largest difference, as a part of the reference's rms."""
+    """Largest difference, as a part of the reference's largest value.
+
+    (The rms, some five times less, would be too strict for full width: fp32 results of one package differ
+    between instruction sets by up to 1.2e-5 of it.)
+    """
     assert value.shape == reference.shape, f"{tuple(value.shape)}, not {tuple(reference.shape)}"
     value, reference = value.double(), reference.double()
     difference = (value - reference).abs().max().item()
-    rms = reference.square().mean().sqrt().item()
-    if rms == 0:
+    peak = reference.abs().max().item()
+    if peak == 0:
         return 0.0 if difference == 0 else math.inf
-    return difference / rms
+    return difference / peak
 
 
 def compare(results, reference, model) -> tuple[CodeAgreement, dict[str, float]]:

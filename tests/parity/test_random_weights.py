@@ -8,9 +8,10 @@ import pytest
 import running
 import torch
 from cases import RELEASED, narrow
+from weights import random_audio, random_weights
+
 from dacodec.config import DacConfig
 from dacodec.model import DacModel
-from weights import random_audio, random_weights
 
 SHAPES = {
     "downsampling 2, 4": narrow([2, 4], 9),
@@ -39,12 +40,16 @@ def test_the_same_numbers_for_ever():
     assert all(torch.isfinite(value).all() for value in weights.values())
     assert {key: value.shape for key, value in weights.items()} == shapes
     everything = torch.cat([weights[key].flatten() for key in sorted(weights)])
-    assert checksum(everything) == 0
-    assert checksum(random_audio(7, 2, 20_000)) == 0
+    assert checksum(everything) == 2585538599
+    assert checksum(random_audio(7, 2, 20_000)) == 4157267418
 
 
 def test_a_tensor_does_not_depend_on_the_others_order_or_the_others():
-    shapes = {"encoder.conv1.weight": (4, 1, 7), "quantizer.quantizers.0.in_proj.weight": (8, 16, 1)}
+    shapes = {
+        "encoder.conv1.weight": (4, 1, 7),
+        "quantizer.quantizers.0.codebook.weight": (16, 8),
+        "quantizer.quantizers.0.in_proj.weight": (8, 16, 1),
+    }
     one = random_weights(shapes, 1)
     other = random_weights({**dict(reversed(shapes.items())), "decoder.conv1.bias": (4,)}, 1)
     assert all(torch.equal(other[key], value) for key, value in one.items())
@@ -53,7 +58,7 @@ def test_a_tensor_does_not_depend_on_the_others_order_or_the_others():
 
 def test_only_parameters_of_dac_get_weights():
     with pytest.raises(ValueError, match="not a parameter of a DAC model: mystery"):
-        random_weights({"mystery": (1,), "quantizer.quantizers.0.in_proj.weight": (8, 16, 1)}, 1)
+        random_weights({"quantizer.quantizers.0.in_proj.weight": (8, 16, 1), "mystery": (1,)}, 1)
 
 
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
@@ -79,7 +84,8 @@ def test_signals_neither_die_out_nor_blow_up(config):
         output = model(random_audio(4, 1, 100 * hop))
     # block is a list of blocks, which has no output of its own.
     last = means.pop("decoder.conv2")
-    assert all(0.4 < rms < 2.5 for rms in means.values()), means
+    outside = {name: rms for name, rms in means.items() if not 0.3 < rms < 2.5}
+    assert not outside
     assert 0.05 < last < 0.4
     assert output.audio_values.abs().max() < 0.95
 
