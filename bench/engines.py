@@ -1,0 +1,99 @@
+"""The codecs that are timed. To add one: a function here, and a row in ROWS.
+
+A function takes a folder (config.json and model.safetensors in Hugging Face's layout) and gives `encode`, from
+audio [1, T] to codes [1, K, F], and `decode`, back. It imports its package itself: each row runs in a process and
+an environment of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1] / "tests"
+
+# glibc gives big blocks back to the system after every layer and takes them again, page by page, for the next.
+MALLOC_TUNED = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to run a model: an environment (None: the one that bench/run.py runs in) and a loader in it."""
+
+    environment: str | None
+    loader: str
+    argument: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+ROWS = {
+    "dacodec": Row(None, "dacodec", "auto"),
+    "dacodec, malloc tuned": Row(None, "dacodec", "auto", MALLOC_TUNED),
+    "dacodec, torch.compile": Row(None, "dacodec", "torch-compile"),
+    "transformers 4": Row(".venv-hf4", "transformers"),
+    "transformers 4, malloc tuned": Row(".venv-hf4", "transformers", "", MALLOC_TUNED),
+    "transformers 5": Row(".venv-hf5", "transformers"),
+    "transformers 5, malloc tuned": Row(".venv-hf5", "transformers", "", MALLOC_TUNED),
+    "descript-audio-codec": Row(".venv-descript", "descript"),
+    "descript-audio-codec, malloc tuned": Row(".venv-descript", "descript", "", MALLOC_TUNED),
+}
+DEFAULT_ROWS = (
+    "dacodec",
+    "dacodec, malloc tuned",
+    "transformers 4",
+    "transformers 4, malloc tuned",
+    "transformers 5",
+    "descript-audio-codec",
+    "descript-audio-codec, malloc tuned",
+)
+
+
+def load_dacodec(folder, engine):
+    from dacodec import DacModel
+    from dacodec.engine import make_engine
+
+    engine = make_engine(DacModel.from_pretrained(folder), engine)
+    return engine.encode, engine.decode
+
+
+def load_transformers(folder, _):
+    from transformers import DacModel
+
+    model = DacModel.from_pretrained(folder).eval()
+
+    def encode(audio):
+        return model.encode(audio[:, None]).audio_codes
+
+    def decode(codes):
+        return model.decode(audio_codes=codes).audio_values
+
+    return encode, decode
+
+
+def load_descript(folder, _):
+    sys.path[:0] = [str(TESTS), str(TESTS / "parity")]
+    import descript
+    from safetensors.torch import load_file
+
+    config = json.loads((Path(folder) / "config.json").read_text())
+    model = descript.import_dac_class()(**descript.dac_arguments(config))
+    weights = load_file(Path(folder) / "model.safetensors")
+    model.load_state_dict(descript.original_state(weights, len(config["downsampling_ratios"])))
+    model.eval()
+
+    def encode(audio):
+        return model.encode(audio[:, None])[1]
+
+    def decode(codes):
+        return model.decode(model.quantizer.from_codes(codes)[0])[:, 0]
+
+    return encode, decode
+
+
+LOADERS = {"dacodec": load_dacodec, "transformers": load_transformers, "descript": load_descript}
