@@ -242,7 +242,9 @@ def test_a_repository_that_is_no_model(cache, monkeypatch):
     empty.mkdir()
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *args, **kwargs: str(empty))
-    with pytest.raises(CheckpointError, match="'org/toy' on the hub is no DAC model"):
+    with pytest.raises(
+        CheckpointError, match=r"'org/toy' lacks model\.safetensors or config\.json on the hub"
+    ):
         download("org/toy")
 
 

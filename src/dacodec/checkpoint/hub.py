@@ -128,7 +128,8 @@ def _miss(
         )
     if error is None:
         return CheckpointError(
-            f"{what} on the hub is no DAC model: it lacks {WEIGHTS_FILE} or {CONFIG_FILE}. Check the name, {elsewhere}"
+            f"model {what} lacks {WEIGHTS_FILE} or {CONFIG_FILE} on the hub, or in the cache "
+            f"{cache_folder(cache_dir)} while the hub cannot be reached. Check the name and the network, {elsewhere}"
         )
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return CheckpointError(
