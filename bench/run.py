@@ -25,9 +25,10 @@ from pathlib import Path
 import engines
 import numpy as np
 import soundfile
-import soxr
 import torch
 from safetensors.torch import save_file
+
+from dacodec.audio import resample
 
 ROOT = Path(__file__).parents[1]
 CLIPS = ROOT / "tests" / "data" / "clips"
@@ -123,7 +124,7 @@ def clip(config, seconds):
     parts = []
     for path in sorted(CLIPS.glob("*.flac")):
         signal, its_rate = soundfile.read(path, dtype="float32", always_2d=True)
-        parts.append(soxr.resample(signal.mean(1)[: 5 * its_rate], its_rate, rate).astype(np.float32))
+        parts.append(resample(signal.mean(1)[: 5 * its_rate], its_rate, rate)[0])
     signal = np.concatenate(parts)
     return np.tile(signal, -(-wanted // len(signal)))[:wanted]
 

@@ -14,12 +14,13 @@ scripts/oracles/setup.sh $names
 status=0
 for name in $names; do
     case $name in
-        descript) file=live_descript.py ;;
-        *) file=live_hugging_face.py ;;
+        descript) files="tests/parity/live_descript.py tests/checkpoint/live_descript_weights.py" ;;
+        *) files="tests/parity/live_hugging_face.py tests/checkpoint/live_transformers.py" ;;
     esac
     echo "== $name"
     # The environments hold what their package needs, so not what the other tests' conftest may import.
-    PYTHONPATH=src:tests:tests/parity "./.venv-$name/bin/python" -m pytest --noconftest -p no:cacheprovider \
-        "tests/parity/$file" || status=1
+    # shellcheck disable=SC2086
+    PYTHONPATH=src:tests:tests/parity:tests/checkpoint "./.venv-$name/bin/python" -m pytest --noconftest -p no:cacheprovider \
+        $files || status=1
 done
 exit $status

@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 python=${PYTHON:-python3}
-ours="torch numpy safetensors huggingface_hub soundfile soxr typer rich pytest"
+ours="torch numpy safetensors huggingface_hub soundfile typer rich pytest"
 
 stamp_text() {
     cat constraints.txt scripts/oracles/setup.sh | cksum

@@ -27,6 +27,7 @@ import torch.multiprocessing as mp
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dacodec.checkpoint.weights import fold_weight_norm
 from dacodec.config import DacConfig
 from dacodec.model import DacModel
 from dacodec.spectra import mel_distance
@@ -44,11 +45,10 @@ POOL_WEIGHTS = {
     "speech24": 0.07, "speech22": 0.05, "speech16": 0.09,
 }  # fmt: skip
 CROP = 24576  # samples: 48 frames
-PEAK_LR, WARMUP_STEPS = 5e-4, 200
+PEAK_LR, WARMUP_STEPS = 4e-4, 100
 AUTOENCODER_SHARE = 0.03  # of the time budget, before the quantizer comes in
 LATENT_PENALTY = 0.05
 MAX_GRAD_NORM = 250.0  # about the usual norm, so that single crops cannot throw the run
-SKIP_GRAD_NORM = 1000.0  # a step like this is not taken at all
 REVIVAL_STEPS, REVIVAL_SHARE = 300, 0.0
 
 
@@ -108,10 +108,16 @@ def train(rank: int, args: argparse.Namespace) -> None:
         from safetensors.torch import load_file
 
         model.load_state_dict(load_file(args.init))
+    for module in [*model.encoder.modules(), *model.decoder.modules()]:
+        if isinstance(module, (torch.nn.Conv1d, torch.nn.ConvTranspose1d)):
+            # As the original: without it the gain of some thirty layers can run away within a few steps.
+            torch.nn.utils.parametrizations.weight_norm(module)
     torch.manual_seed(args.seed + 1 + rank)
     crops = Crops(args.cache, args.seed * 100 + rank)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    decay_free = [p for p in model.parameters() if p.ndim == 1 or "alpha" in _name(model, p)]
+    decay_free = [
+        p for p in model.parameters() if p.ndim == 1 or p.numel() == p.shape[0] or "alpha" in _name(model, p)
+    ]
     others = [p for p in model.parameters() if all(p is not q for q in decay_free)]
     optimizer = torch.optim.AdamW(
         [{"params": others}, {"params": decay_free, "weight_decay": 0.0}],
@@ -145,20 +151,12 @@ def train(rank: int, args: argparse.Namespace) -> None:
         if quantizing:
             quantized = model.quantizer(latents)
             codes = quantized.audio_codes
-            # Relative to the latents' power: without it loud latents drive these losses, and the run away.
-            power = (
-                quantized.projected_latents.detach()
-                .pow(2)
-                .unflatten(1, (CONFIG.n_codebooks, -1))
-                .mean((0, 2, 3))
-            )
-            error = (0.25 * quantized.commitment_loss + quantized.codebook_loss) / (power + 1e-4)
-            quantizer_loss = (error * quantized.used).sum(1).mean()
+            quantizer_loss = 0.25 * quantized.commitment_loss + quantized.codebook_loss  # [B, K]
+            quantizer_loss = (quantizer_loss * quantized.used).sum(1).mean()
             output = quantized.quantized_representation
             with torch.no_grad():
                 relative_error = float((output - latents).pow(2).mean() / latents.pow(2).mean())
             decoded = model.decoder(output)
-            quantizer_loss = quantizer_loss + LATENT_PENALTY * latents.pow(2).mean()  # keeps their scale
         else:
             quantizer_loss = LATENT_PENALTY * latents.pow(2).mean()
             decoded = model.decoder(latents)
@@ -167,9 +165,9 @@ def train(rank: int, args: argparse.Namespace) -> None:
         optimizer.zero_grad(set_to_none=False)
         loss.backward()
         norm = average_gradients(parameters)
-        if norm < SKIP_GRAD_NORM:  # also False for NaN
+        if math.isfinite(norm):
             optimizer.step()
-        keep = min(0.998, (1 + step) / (10 + step))
+        keep = min(0.997, (1 + step) / (10 + step))
         with torch.no_grad():
             for key, value in model.state_dict().items():
                 average[key].lerp_(value, 1 - keep)
@@ -258,7 +256,7 @@ def revive(model: DacModel, projected: Tensor, used: Tensor, average: dict[str, 
 
 def save(average: dict[str, Tensor], path: Path) -> None:
     temporary = path.with_suffix(".part")
-    save_file({k: v.contiguous() for k, v in average.items()}, temporary)
+    save_file({k: v.contiguous() for k, v in fold_weight_norm(average).items()}, temporary)
     temporary.replace(path)
 
 
