@@ -132,7 +132,7 @@ def test_decoded_audio_resembles_the_original(coded, tmp_path):
     """The built-in model speaks: the envelope follows the original's (a decoder of noise would not)."""
     output = tmp_path / "speech.wav"
     assert dacodec("decode", coded, "-o", output).returncode == 0
-    original, rate = soundfile.read(SPEECH)
+    original, _ = soundfile.read(SPEECH)
     decoded, _ = soundfile.read(output)
 
     def envelope(x):
