@@ -86,7 +86,8 @@ def hugging_face_results(case, name):
 def descript_results(case):
     import descript
 
-    model, results = descript.run(case)
+    model = descript.build(case)
+    results = descript.run(model, case)
     state = {
         descript.hugging_face_key(key, len(case["config"]["downsampling_ratios"])): value
         for key, value in descript.folded(model.state_dict()).items()

@@ -15,7 +15,9 @@ STEREO = sorted(CLIPS.glob("music_*_st.flac"))[0]
 
 
 def dacodec(*args, module=False, **options):
-    command = [sys.executable, "-m", "dacodec"] if module else [str(Path(sys.executable).with_name("dacodec"))]
+    command = (
+        [sys.executable, "-m", "dacodec"] if module else [str(Path(sys.executable).with_name("dacodec"))]
+    )
     return subprocess.run(
         [*command, *map(str, args)],
         capture_output=True,

@@ -141,8 +141,11 @@ def live_cases():
     ]
     counts = case("full_counts", RELEASED["44khz"], 8, seed=210, batch=2, counts=[4, 9], mode="counts",
                   gradients=True)  # fmt: skip
-    long = case("44khz_10s", narrow([2, 4, 8, 8], 9, rate=44100), 0, 441000, seed=211)
-    return [*cases, *full, counts, long]
+    long = [
+        case("44khz_10s", narrow([2, 4, 8, 8], 9, rate=44100), 0, 441000, seed=211),
+        case("full_16khz_10s", RELEASED["16khz"], 0, 160000, seed=212, float64=False),
+    ]
+    return [*cases, *full, counts, *long]
 
 
 def pairwise(factors):

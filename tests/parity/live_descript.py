@@ -1,4 +1,8 @@
-"""Ours beside descript-audio-codec in one process. Run by scripts/oracles/run.sh."""
+"""Ours beside descript-audio-codec in one process. Run by scripts/oracles/run.sh.
+
+The original folds its weight normalisation in fp32 before every layer, ours once in float64, so a quarter of the
+weights differ by a bit or few. Hence two comparisons: with the very same folded weights, and as it is shipped.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,9 @@ from dacodec import DacModel
 
 # The original has no other mode in which its outputs are Hugging Face's too.
 CASES = {case["name"]: {**case, "gradients": False} for case in cases.live_cases() if case["mode"] == "eval"}
+# As shipped, 10 s at full width cannot be asked to keep latents within 1e-5 of their rms: it was 1.15e-5. That is
+# fp32 alone (from float64, ours were 1.23e-5 away and the original's 1.10e-5); with the same weights it was 0.
+AS_SHIPPED = [name for name in CASES if name != "full_16khz_10s"]
 
 total = CodeAgreement()
 worst_errors: dict[str, float] = {}
@@ -23,11 +30,32 @@ def n_blocks(case):
     return len(case["config"]["downsampling_ratios"])
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_same_results(name):
+def hugging_face_names(state, case):
+    return {descript.hugging_face_key(key, n_blocks(case)): value for key, value in state.items()}
+
+
+def note(agreement, errors, kind):
     global total
+    total += agreement
+    for key, error in errors.items():
+        worst_errors[f"{key}, {kind}"] = max(worst_errors.get(f"{key}, {kind}", 0.0), error)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_results_with_the_same_folded_weights(name):
     case = CASES[name]
-    theirs, reference = descript.run(case)
+    theirs = descript.fold(descript.build(case))
+    reference = descript.run(theirs, case)
+    model = running.ours(case)
+    model.load_state_dict(hugging_face_names(theirs.state_dict(), case))
+    note(*running.compare(running.run_ours(model, case), reference, model), "same weights")
+
+
+@pytest.mark.parametrize("name", AS_SHIPPED)
+def test_same_results_as_shipped(name):
+    case = CASES[name]
+    theirs = descript.build(case)
+    reference = descript.run(theirs, case)
     model = running.ours(case)
     agreement, errors = running.compare(running.run_ours(model, case), reference, model)
 
@@ -35,25 +63,27 @@ def test_same_results(name):
     audio = running.case_audio(case)
     padded = F.pad(audio, (0, -audio.shape[-1] % model.config.hop_length))
     with torch.no_grad():
-        reference = theirs(audio, n_quantizers=case["n_quantizers"])["audio"][:, 0]
-        ours = model(padded, case["n_quantizers"]).audio_values[..., : audio.shape[-1]]
-    if not agreement.affected_frames:
-        errors["forward.audio_values"] = running.relative_error(ours, reference)
+        whole = theirs(audio, n_quantizers=case["n_quantizers"])
+        ours = model(padded, case["n_quantizers"])
+    if torch.equal(ours.audio_codes, whole["codes"]):
+        values = ours.audio_values[..., : audio.shape[-1]]
+        errors["forward.audio_values"] = running.relative_error(values, whole["audio"][:, 0])
         running.assert_small(errors)
-
-    total += agreement
-    for key, error in errors.items():
-        worst_errors[key] = max(worst_errors.get(key, 0.0), error)
+    else:
+        # The same near-ties, as `compare` found them to be.
+        differ = (ours.audio_codes != whole["codes"]).any(1).sum()
+        assert differ <= agreement.affected_frames
+    note(agreement, errors, "as shipped")
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case["float64"]])
 def test_same_codes_in_float64(name):
     case = CASES[name]
-    theirs, reference = descript.run(case, torch.float64)
+    theirs = descript.build(case, torch.float64)
+    reference = descript.run(theirs, case, torch.float64)
     model = running.ours(case, torch.float64)
     # In float64 it folds its weights more exactly than they were in fp32.
-    state = descript.folded(theirs.state_dict())
-    model.load_state_dict({descript.hugging_face_key(k, n_blocks(case)): v for k, v in state.items()})
+    model.load_state_dict(hugging_face_names(descript.folded(theirs.state_dict()), case))
     agreement, errors = running.compare(running.run_ours(model, case, torch.float64), reference, model)
     assert not agreement.affected_frames
     assert max(errors.values()) < 1e-10, errors
@@ -74,27 +104,32 @@ def parametrized_form(theirs):
 
 
 def folded_form(theirs):
-    for module in theirs.modules():
-        if hasattr(module, "weight_g"):
-            torch.nn.utils.remove_weight_norm(module)
-    return theirs.state_dict()
+    return descript.fold(theirs).state_dict()
 
 
 @pytest.mark.parametrize("form", [old_form, parametrized_form, folded_form])
 @pytest.mark.parametrize("name", ["full_16khz", "full_44khz-16kbps", "pair_2"])
 def test_a_checkpoint_is_read_as_the_original_reads_it(name, form, tmp_path):
     case = CASES[name]
-    theirs, reference = descript.run(case)
+    theirs = descript.build(case)
+    reference = descript.run(theirs, case)
+    normalised = theirs.state_dict()
+    state = form(theirs)
     arguments = descript.dac_arguments(case["config"])
-    torch.save({"state_dict": form(theirs), "metadata": {"kwargs": arguments}}, tmp_path / "weights.pth")
+    torch.save({"state_dict": state, "metadata": {"kwargs": arguments}}, tmp_path / "weights.pth")
     model = DacModel.from_pretrained(tmp_path / "weights.pth")
     running.compare(running.run_ours(model, case), reference, model)
 
+    # Ours are the exactly folded weights, rounded once.
     weights = model.state_dict()
-    for key, value in folded_form(theirs).items():
-        ours = weights.pop(descript.hugging_face_key(key, n_blocks(case)))
-        torch.testing.assert_close(ours, value, rtol=3e-7, atol=0)
-    assert not weights
+    exact = hugging_face_names(descript.folded(normalised), case)
+    assert weights.keys() == exact.keys()
+    if form is not folded_form:
+        for key, value in exact.items():
+            torch.testing.assert_close(weights[key], value.float(), rtol=1.2e-7, atol=0)
+    # Those that the original folds in fp32 were up to 3.6e-7 away.
+    for key, value in hugging_face_names(descript.fold(theirs).state_dict(), case).items():
+        torch.testing.assert_close(weights[key], value, rtol=1e-6, atol=0)
 
 
 def test_affected_frames_are_rare_and_figures(capsys):

@@ -28,13 +28,7 @@ def test_same_results(name):
     results = running.run_ours(model, case)
     agreement, errors = running.compare(results, reference, model)
     if FROM_LATENTS_WORKS:
-        projected = reference["projected_latents"]
-        ours, reference = (
-            running.run_from_latents(model, projected),
-            running.run_from_latents(theirs, projected),
-        )
-        errors |= {key: running.relative_error(ours[key], value) for key, value in reference.items()}
-        running.assert_small(errors)
+        errors |= running.compare_from_latents(model, theirs, reference, agreement)
     total += agreement
     for key, error in errors.items():
         kind = "gradients" if key.startswith("gradient") else key
