@@ -18,6 +18,7 @@ import json
 import math
 import os
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,8 @@ PEAK_LR, WARMUP_STEPS = 4e-4, 100
 AUTOENCODER_SHARE = 0.03  # of the time budget, before the quantizer comes in
 LATENT_PENALTY = 0.05
 MAX_GRAD_NORM = 250.0  # about the usual norm, so that single crops cannot throw the run
-REVIVAL_STEPS, REVIVAL_SHARE = 300, 0.0
+REVIVAL_STEPS, REVIVAL_SHARE, REVIVED_AT_ONCE = 300, 0.7, 64
+KEEP = 0.999  # of the weights' average, a step
 
 
 class Crops:
@@ -92,7 +94,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="crops a step and process")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--init", type=Path, help="weights to go on from (skips the autoencoder phase)")
+    parser.add_argument("--init", type=Path, help="weights to go on from, codebooks too")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29511")
@@ -124,7 +126,8 @@ def train(rank: int, args: argparse.Namespace) -> None:
         lr=PEAK_LR, betas=(0.8, 0.99), weight_decay=0.01,
     )  # fmt: skip
     parameters = [*others, *decay_free]
-    quantizing = False
+    quantizing = bool(args.init)
+    recent: deque[Tensor] = deque(maxlen=40)  # projected latents, to revive unused codes from
     used = torch.zeros(CONFIG.n_codebooks, CONFIG.codebook_size)
     begin, step, saved = time.monotonic(), 0, time.monotonic()
     log = (args.out / "log.jsonl").open("a") if rank == 0 else None
@@ -133,7 +136,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
         progress = _agree((time.monotonic() - begin) / (60 * args.minutes))
         if progress >= 1:
             break
-        if not quantizing and (args.init or progress > AUTOENCODER_SHARE):
+        if not quantizing and progress > AUTOENCODER_SHARE:
             set_codebooks(model, crops)
             quantizing = True
             average = {k: v.detach().clone() for k, v in model.state_dict().items()}
@@ -167,18 +170,19 @@ def train(rank: int, args: argparse.Namespace) -> None:
         norm = average_gradients(parameters)
         if math.isfinite(norm):
             optimizer.step()
-        keep = min(0.997, (1 + step) / (10 + step))
+        keep = min(KEEP, (1 + step) / (10 + step))
         with torch.no_grad():
             for key, value in model.state_dict().items():
                 average[key].lerp_(value, 1 - keep)
         if codes is not None:
+            recent.append(quantized.projected_latents.detach())
             for i in range(codes.shape[1]):
                 used[i] += torch.bincount(codes[:, i].flatten(), minlength=CONFIG.codebook_size)
             if step % REVIVAL_STEPS == REVIVAL_STEPS - 1:
                 dist.all_reduce(used)
                 dead = int((used == 0).sum())
                 if progress < REVIVAL_SHARE:
-                    revive(model, quantized.projected_latents.detach(), used, average)
+                    revive(model, torch.cat([*recent], 2), used, average)
                 used.zero_()
                 if rank == 0:
                     print(f"step {step} unused codes {dead} of {used.numel()}", flush=True)
@@ -239,11 +243,11 @@ def set_codebooks(model: DacModel, crops: Crops) -> None:
 
 @torch.no_grad()
 def revive(model: DacModel, projected: Tensor, used: Tensor, average: dict[str, Tensor]) -> None:
-    """Set codes that nobody used to projected latents of this batch [B, N * d, F]."""
+    """Set codes that nobody used, a few at a time, to projected latents of late [B, N * d, F]."""
     for i, (q, part) in enumerate(
         zip(model.quantizer.quantizers, projected.split(CONFIG.codebook_dim, 1), strict=True)
     ):
-        dead = (used[i] == 0).nonzero()[:, 0]
+        dead = (used[i] == 0).nonzero()[:REVIVED_AT_ONCE, 0]
         candidates = part.transpose(1, 2).flatten(0, 1)
         chosen = candidates[torch.randint(len(candidates), (len(dead),))]
         # Codes are found by direction alone, so a revived one may not be larger than the others: it would be
