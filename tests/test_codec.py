@@ -6,31 +6,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from weights import random_weights
+from models import SHAPES, save_model
 
-from dacodec import Codec, DacConfig, DacModel, Encoded
+from dacodec import Codec, Encoded
 from dacodec.audio import as_float, loudness_lufs
 from dacodec.container import Reader
 from dacodec.engine import chunks
 from dacodec.engine.batches import MAX_WASTE, padding_waste, plan_batches
 from dacodec.errors import AudioError, CodesError, EngineError, FormatError, ModelMismatchError, OutputError
 from dacodec.geometry import Geometry
-
-SHAPES = {
-    "44khz": dict(downsampling_ratios=(2, 4, 8, 8), sampling_rate=44100, n_codebooks=9),
-    "24khz": dict(downsampling_ratios=(2, 4, 5, 8), sampling_rate=24000, n_codebooks=4),
-    "16khz": dict(downsampling_ratios=(2, 4, 5, 8), sampling_rate=16000, n_codebooks=12),
-    "odd": dict(downsampling_ratios=(3, 5), sampling_rate=8000, n_codebooks=2, decoder_hidden_size=16),
-}
-
-
-def save_model(folder, seed=1, **changes):
-    config = DacConfig(**(dict(encoder_hidden_size=4, decoder_hidden_size=32, codebook_size=64) | changes))
-    model = DacModel(config)
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
-    model.load_state_dict(random_weights(shapes, seed))
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +222,13 @@ def test_audio_files_there_and_back(codec, tmp_path):
 
     audio = tone(9001, 2, 22050)
     soundfile.write(tmp_path / "in.flac", audio.T, 22050)
-    encoded = codec.encode_file(tmp_path / "in.flac", tmp_path / "in.dacz")
+    summary = codec.encode_file(tmp_path / "in.flac", tmp_path / "in.dacz")
+    encoded = Encoded.load(tmp_path / "in.dacz")
+    assert (summary.n_frames, summary.n_samples) == (encoded.n_frames, encoded.n_samples)
+    assert (summary.bitrate_kbps, summary.duration_seconds) == (
+        encoded.bitrate_kbps,
+        encoded.duration_seconds,
+    )
     codec.decode_file(tmp_path / "in.dacz", tmp_path / "out.wav")
     decoded, rate = soundfile.read(tmp_path / "out.wav", dtype="float32", always_2d=True)
     assert rate == 22050

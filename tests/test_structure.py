@@ -14,9 +14,10 @@ LEVELS = {
     "audio": 1, "features": 1, "spectra": 1, "files": 1, "container": 1,
     "model": 2,
     "checkpoint": 3, "encoded": 3, "engine": 3,
-    "codec": 4, "integrations": 4, "streaming": 4,
-    "training": 5, "evaluation": 5,
-    "cli": 6, "__main__": 7,
+    "integrations": 4, "streaming": 4, "transcode": 4,
+    "codec": 5,
+    "training": 6, "evaluation": 6,
+    "cli": 7, "__main__": 8,
 }  # fmt: skip
 
 

@@ -10,8 +10,7 @@ pipes take the same way, block by block.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,18 +19,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacodec import audio as audio_io
-from dacodec.audio import Samples, resample_blocks, resampled_length
+from dacodec import transcode
+from dacodec.audio import Samples, ending_at, exactly, resample_blocks, resampled_length
 from dacodec.checkpoint import load_model
 from dacodec.encoded import Encoded, Model
 from dacodec.engine import Engine, make_engine
 from dacodec.engine.batches import decode_rows, encode_rows
 from dacodec.engine.chunks import CHUNK_SECONDS, chunk_frames, decode_chunks, encode_chunks
 from dacodec.errors import AudioError, CodesError, ModelMismatchError
-from dacodec.files import new_file
 from dacodec.geometry import Geometry
 from dacodec.model.quantizer import check_codes
 
 Codes = NDArray[np.uint16]
+
+# Frames at the end that may be padding only: the last one, and one for how resamplers round lengths.
+_PADDING_FRAMES = 2
 
 
 class Codec:
@@ -121,7 +123,7 @@ class Codec:
             CodesError: if ``n_quantizers`` or ``bitrate_kbps`` cannot be had.
         """
         given = _given(audio, sampling_rate, loudness_lufs)
-        n_quantizers = self._n_quantizers(len(given.samples), n_quantizers, bitrate_kbps)
+        n_quantizers = self.choose_n_quantizers(len(given.samples), n_quantizers, bitrate_kbps)
         blocks = self.encode_blocks(
             [given.samples], given.sampling_rate, n_quantizers=n_quantizers, gain=given.gain
         )
@@ -140,7 +142,7 @@ class Codec:
             ModelMismatchError: if another model made the codes.
             CodesError: if the codes are out of range.
         """
-        self._check_model(encoded, allow_other_model)
+        self.check_model(encoded.model, encoded.n_codebooks, allow_other_model)
         blocks = self.decode_blocks(
             [encoded.codes], encoded.sampling_rate, n_samples=encoded.n_samples, gain=encoded.gain
         )
@@ -167,7 +169,7 @@ class Codec:
         if len(rates) != len(audios):
             raise AudioError(f"{len(audios)} recordings but {len(rates)} sampling rates; give one for each")
         given = [_given(audio, rate, loudness_lufs) for audio, rate in zip(audios, rates, strict=True)]
-        counts = [self._n_quantizers(len(g.samples), n_quantizers, bitrate_kbps) for g in given]
+        counts = [self.choose_n_quantizers(len(g.samples), n_quantizers, bitrate_kbps) for g in given]
         rows = [
             row
             for g in given
@@ -186,13 +188,13 @@ class Codec:
     ) -> list[NDArray[np.float32]]:
         """Many recordings at once: what :meth:`decode` gives for each, in the order given."""
         for one in encoded:
-            self._check_model(one, allow_other_model)
+            self.check_model(one.model, one.n_codebooks, allow_other_model)
         rows = [torch.from_numpy(codes.astype(np.int64)) for one in encoded for codes in one.codes]
         decoded = iter(decode_rows(self.engine, rows, chunk_frames(self.engine, self.chunk_seconds)))
         return [
             _joined(
                 self._at_given_rate(
-                    [torch.stack([next(decoded) for _ in one.codes])],
+                    [torch.stack([next(decoded) for _ in one.codes]).numpy()],
                     one.sampling_rate,
                     one.n_samples,
                     one.gain,
@@ -216,13 +218,19 @@ class Codec:
         yield from map(_uint16, encode_chunks(self.engine, at_model_rate, n_quantizers, frames))
 
     def decode_blocks(
-        self, blocks: Iterable[Codes], sampling_rate: int, *, n_samples: int, gain: float = 1.0
+        self,
+        blocks: Iterable[Codes],
+        sampling_rate: int,
+        *,
+        n_samples: int | Callable[[], int],
+        gain: float = 1.0,
     ) -> Iterator[Samples]:
-        """Audio [C, T], bit by bit, of codes that come in blocks [C, K, F]: ``n_samples`` in all."""
-        frames = chunk_frames(self.engine, self.chunk_seconds)
-        codes = (torch.from_numpy(block.astype(np.int64)) for block in blocks)
-        decoded = decode_chunks(self.engine, codes, frames)
-        yield from self._at_given_rate(decoded, sampling_rate, n_samples, gain)
+        """Audio [C, T], bit by bit, of codes that come in blocks [C, K, F].
+
+        Args:
+            n_samples: how many in all, per channel; a function, if that is known only after the last block.
+        """
+        yield from self._at_given_rate(self.decode_raw(blocks), sampling_rate, n_samples, gain)
 
     def from_codes(
         self, codes: Any, *, sampling_rate: int | None = None, n_samples: int | None = None
@@ -246,36 +254,14 @@ class Codec:
             n_samples = self.geometry.samples(tensor.shape[-1]) * rate // self.sampling_rate
         return Encoded(_uint16(tensor), rate, n_samples, self.model, flat=flat)
 
-    def encode_file(
-        self,
-        path: str | os.PathLike[str],
-        output: str | os.PathLike[str],
-        *,
-        overwrite: bool = False,
-        **options: Any,
-    ) -> Encoded:
-        """Code an audio file into a ``.dacz`` file; ``options`` are those of :meth:`encode`."""
-        recording = audio_io.read(path)
-        encoded = self.encode(recording.samples, recording.sampling_rate, **options)
-        encoded.save(output, overwrite=overwrite)
-        return encoded
+    encode_file = transcode.encode_file
+    encode_stream = transcode.encode_stream
+    decode_file = transcode.decode_file
+    decode_stream = transcode.decode_stream
 
-    def decode_file(
-        self,
-        path: str | os.PathLike[str],
-        output: str | os.PathLike[str],
-        *,
-        overwrite: bool = False,
-        **options: Any,
-    ) -> Encoded:
-        """Decode a ``.dacz`` file into an audio file; ``options`` are those of :meth:`decode`."""
-        encoded = Encoded.load(path)
-        samples = self.decode(encoded, **options)
-        with new_file(output, overwrite) as file:
-            audio_io.write(file, samples, encoded.sampling_rate, format=Path(output).suffix[1:] or "wav")
-        return encoded
-
-    def _n_quantizers(self, n_channels: int, n_quantizers: int | None, bitrate_kbps: float | None) -> int:
+    def choose_n_quantizers(
+        self, n_channels: int, n_quantizers: int | None, bitrate_kbps: float | None
+    ) -> int:
         most = self.n_codebooks
         if n_quantizers is not None and bitrate_kbps is not None:
             raise CodesError("give n_quantizers or bitrate_kbps, not both")
@@ -297,24 +283,40 @@ class Codec:
         scaled = blocks if gain == 1 else (block * np.float32(gain) for block in blocks)
         yield from map(torch.from_numpy, resample_blocks(scaled, sampling_rate, self.sampling_rate))
 
+    def decode_raw(self, blocks: Iterable[Codes]) -> Iterator[Samples]:
+        """Audio [C, T] at the model's rate, bit by bit, of codes in blocks [C, K, F]: all that they give."""
+        frames = chunk_frames(self.engine, self.chunk_seconds)
+        codes = (torch.from_numpy(block.astype(np.int64)) for block in blocks)
+        return (block.numpy() for block in decode_chunks(self.engine, codes, frames))
+
     def _at_given_rate(
-        self, blocks: Iterable[Tensor], sampling_rate: int, n_samples: int, gain: float
+        self, decoded: Iterable[Samples], sampling_rate: int, n_samples: int | Callable[[], int], gain: float
     ) -> Iterator[Samples]:
         # What pads the last frame is cut off before resampling, as it was put on after resampling.
-        n_model = resampled_length(n_samples, sampling_rate, self.sampling_rate)
-        decoded = _first((block.numpy() for block in blocks), n_model)
-        for block in _first(resample_blocks(decoded, self.sampling_rate, sampling_rate), n_samples):
+        def n_model() -> int:
+            n = n_samples if isinstance(n_samples, int) else n_samples()
+            return resampled_length(n, sampling_rate, self.sampling_rate)
+
+        if isinstance(n_samples, int):
+            cut = exactly(decoded, n_model())
+            given = exactly(resample_blocks(cut, self.sampling_rate, sampling_rate), n_samples)
+        else:
+            cut = ending_at(decoded, n_model, _PADDING_FRAMES * self.model.hop_length)
+            resampled = resample_blocks(cut, self.sampling_rate, sampling_rate)
+            given = ending_at(resampled, n_samples, -(-sampling_rate // self.sampling_rate))
+        for block in given:
             yield block / np.float32(gain)
 
     def _encoded(self, codes: Codes, given: _Given) -> Encoded:
         n_samples = given.samples.shape[1]
         return Encoded(codes, given.sampling_rate, n_samples, self.model, given.gain, given.flat)
 
-    def _check_model(self, encoded: Encoded, allow_other_model: bool) -> None:
-        mine, theirs = self.model, encoded.model
+    def check_model(self, theirs: Model, n_codebooks: int, allow_other_model: bool = False) -> None:
+        """Raise ModelMismatchError unless codes of ``theirs`` can be decoded here."""
+        mine = self.model
         shape = ("sampling_rate", "hop_length", "codebook_size")
         fits = all(getattr(mine, name) == getattr(theirs, name) for name in shape)
-        if not fits or encoded.n_codebooks > self.n_codebooks:
+        if not fits or n_codebooks > self.n_codebooks:
             raise ModelMismatchError(
                 f"these codes are of {theirs.name!r}, whose shape {mine.name!r} does not have; "
                 f"load {theirs.name!r} to decode them"
@@ -339,8 +341,7 @@ def _given(audio: Any, sampling_rate: int, loudness_lufs: float | None) -> _Give
     samples, sampling_rate = audio_io.as_float(audio), audio_io.check_sampling_rate(sampling_rate)
     gain = 1.0
     if loudness_lufs is not None:
-        loudness = audio_io.loudness_lufs(samples, sampling_rate)
-        gain = loudness_gain(loudness, float(np.abs(samples).max()), loudness_lufs)
+        gain = transcode.gain_to([samples], len(samples), sampling_rate, loudness_lufs)
     return _Given(samples, sampling_rate, gain, flat=np.ndim(audio) == 1)
 
 
@@ -352,24 +353,3 @@ def _joined(blocks: Iterable[Samples], encoded: Encoded) -> NDArray[np.float32]:
 
 def _uint16(codes: Tensor) -> Codes:
     return codes.numpy().astype(np.uint16)
-
-
-def _first(blocks: Iterable[Samples], n_samples: int) -> Iterator[Samples]:
-    """Exactly ``n_samples`` of a signal in blocks [C, T]; zeros follow one that is shorter."""
-    left, channels = n_samples, 1
-    for block in blocks:
-        channels = len(block)
-        yield block[:, :left]
-        left -= min(left, block.shape[1])
-    if left:
-        yield np.zeros((channels, left), np.float32)
-
-
-def loudness_gain(loudness: float, peak: float, target_lufs: float) -> float:
-    """One gain for all channels, not above what full scale allows, and as exact as a file holds it."""
-    if not np.isfinite(loudness):  # silence
-        return 1.0
-    gain = min(10 ** ((target_lufs - loudness) / 20), max(1.0, 1 / peak))
-    if not 2.0**-20 <= gain <= 2.0**20:
-        raise AudioError(f"{target_lufs} LUFS is too far from the audio's {loudness:.1f}")
-    return float(np.float32(gain))

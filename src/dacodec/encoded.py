@@ -31,6 +31,74 @@ class Model:
     def frames_per_second(self) -> float:
         return self.sampling_rate / self.hop_length
 
+    @property
+    def kbps_per_codebook(self) -> float:
+        """Bits of a code times frames a second, in kbit/s, of one channel."""
+        return (self.codebook_size - 1).bit_length() * self.frames_per_second / 1000
+
+
+def model_of(header: Header) -> Model:
+    """The model that a file names."""
+    return Model(
+        header.model_name,
+        header.fingerprint,
+        header.model_sampling_rate,
+        header.hop_length,
+        header.codebook_size,
+    )
+
+
+def header_of(
+    model: Model,
+    n_codebooks: int,
+    sampling_rate: int,
+    channels: int,
+    n_samples: int | None,
+    gain: float = 1.0,
+) -> Header:
+    """The header of a file with codes of ``model``; the rest as :class:`~dacodec.container.Header` says."""
+    return Header(
+        model_name=model.name,
+        fingerprint=model.fingerprint,
+        model_sampling_rate=model.sampling_rate,
+        hop_length=model.hop_length,
+        codebook_size=model.codebook_size,
+        n_codebooks=n_codebooks,
+        sampling_rate=sampling_rate,
+        channels=channels,
+        n_samples=n_samples,
+        gain=gain,
+    )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is in a ``.dacz`` file, without its codes."""
+
+    header: Header
+    n_frames: int
+    n_samples: int  # per channel at header.sampling_rate
+
+    @property
+    def duration_seconds(self) -> float:
+        return self.n_samples / self.header.sampling_rate
+
+    @property
+    def bitrate_kbps(self) -> float:
+        """True rate of the codes of all channels, in kbit/s."""
+        header = self.header
+        return header.channels * header.n_codebooks * model_of(header).kbps_per_codebook
+
+    @staticmethod
+    def read(path: str | os.PathLike[str]) -> Summary:
+        """Read and check a whole file, a packet at a time. Errors as :meth:`Encoded.load`."""
+        with open_input(path) as file:
+            reader = Reader(file)
+            for _ in reader:
+                pass
+            assert reader.n_samples is not None
+            return Summary(reader.header, reader.n_frames, reader.n_samples)
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -73,8 +141,7 @@ class Encoded:
     @property
     def bitrate_kbps(self) -> float:
         """True rate of the codes of all channels, in kbit/s."""
-        bits = (self.model.codebook_size - 1).bit_length()
-        return self.n_channels * self.n_codebooks * bits * self.model.frames_per_second / 1000
+        return self.n_channels * self.n_codebooks * self.model.kbps_per_codebook
 
     def __len__(self) -> int:
         return self.n_frames
@@ -137,28 +204,12 @@ class Encoded:
             codes = reader.read_codes()
             header = reader.header
             assert reader.n_samples is not None
-            model = Model(
-                header.model_name,
-                header.fingerprint,
-                header.model_sampling_rate,
-                header.hop_length,
-                header.codebook_size,
-            )
-            return Encoded(codes, header.sampling_rate, reader.n_samples, model, header.gain)
+            return Encoded(codes, header.sampling_rate, reader.n_samples, model_of(header), header.gain)
 
     def header(self) -> Header:
         """What the file says about itself."""
-        return Header(
-            model_name=self.model.name,
-            fingerprint=self.model.fingerprint,
-            model_sampling_rate=self.model.sampling_rate,
-            hop_length=self.model.hop_length,
-            codebook_size=self.model.codebook_size,
-            n_codebooks=self.n_codebooks,
-            sampling_rate=self.sampling_rate,
-            channels=self.n_channels,
-            n_samples=self.n_samples,
-            gain=self.gain,
+        return header_of(
+            self.model, self.n_codebooks, self.sampling_rate, self.n_channels, self.n_samples, self.gain
         )
 
     def _sample_of(self, frame: int) -> int:

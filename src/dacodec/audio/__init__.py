@@ -4,18 +4,31 @@ Samples are NumPy float32 [C, T] everywhere, full scale at -1 and 1. No torch he
 """
 
 from dacodec.audio.arrays import MAX_CHANNELS, Samples, as_float, check_sampling_rate
-from dacodec.audio.files import Audio, read, write
+from dacodec.audio.blocks import between, ending_at, exactly
 from dacodec.audio.loudness import LoudnessMeter, loudness_gain, loudness_lufs
+from dacodec.audio.pcm import SAMPLE_FORMATS, SampleFormat
+from dacodec.audio.reading import Audio, AudioReader, PcmReader, read
 from dacodec.audio.resampling import Resampler, resample, resample_blocks, resampled_length
+from dacodec.audio.writing import AudioWriter, PcmWriter, Writer, write
 
 __all__ = [
     "MAX_CHANNELS",
+    "SAMPLE_FORMATS",
     "Audio",
+    "AudioReader",
+    "AudioWriter",
     "LoudnessMeter",
+    "PcmReader",
+    "PcmWriter",
     "Resampler",
+    "SampleFormat",
     "Samples",
+    "Writer",
     "as_float",
+    "between",
     "check_sampling_rate",
+    "ending_at",
+    "exactly",
     "loudness_gain",
     "loudness_lufs",
     "read",

@@ -44,14 +44,19 @@ def as_float(samples: Any) -> Samples:
             "if the array is [samples, channels], pass its transpose"
         )
     values = np.ascontiguousarray(_to_float32(values))
-    finite = np.isfinite(values)
+    check_finite(values)
+    return values
+
+
+def check_finite(samples: Samples, first_sample: int = 0) -> None:
+    """Raise AudioError if ``samples`` [C, n] hold NaN or infinity; ``first_sample`` is where they stand."""
+    finite = np.isfinite(samples)
     if not finite.all():
         channel, sample = np.argwhere(~finite)[0]
         raise AudioError(
-            f"the audio has {values[channel, sample]} at sample {sample} of channel {channel}; "
+            f"the audio has {samples[channel, sample]} at sample {first_sample + sample} of channel {channel}; "
             "repair its source, or replace it with numpy.nan_to_num"
         )
-    return values
 
 
 def _to_numpy(samples: Any) -> NDArray[Any]:

@@ -79,6 +79,15 @@ class Resampler:
     def start(self, n_channels: int) -> ResamplerState:
         return ResamplerState(np.zeros((n_channels, self.reach), np.float32), -self.reach)
 
+    def first_input(self, n_output: int) -> int:
+        """The first input sample that it takes to go on from output ``n_output``; may be below 0."""
+        down, up = self.ratio
+        return n_output // up * down - self.reach
+
+    def start_at(self, n_channels: int, n_output: int) -> ResamplerState:
+        """In the middle of a signal: ``n_output`` comes next, and the input from :meth:`first_input` on."""
+        return ResamplerState(np.zeros((n_channels, 0), np.float32), self.first_input(n_output), n_output)
+
     def push(self, samples: Samples, state: ResamplerState | None = None) -> tuple[Samples, ResamplerState]:
         """The outputs that ``samples`` [C, T], T any number, make possible, and the state after them."""
         state = state or self.start(len(samples))
@@ -104,8 +113,7 @@ class Resampler:
         compute = self._by_phases if self.ratio[1] <= _MOST_PHASES else self._one_by_one
         pieces = [compute(state, n, min(n + _AT_ONCE, until)) for n in range(state.n_output, until, _AT_ONCE)]
         pieces = [np.zeros((len(state.tail), 0), np.float32), *pieces]
-        down, up = self.ratio
-        keep_from = until // up * down - self.reach  # where the window of the next output's block begins
+        keep_from = self.first_input(until)
         state = ResamplerState(state.tail[:, keep_from - state.origin :], keep_from, until)
         return np.concatenate(pieces, axis=1), state
 
@@ -179,11 +187,18 @@ def resample(samples: Any, from_rate: int, to_rate: int) -> Samples:
     return np.concatenate([output, resampler.flush(state)], axis=1)
 
 
-def resample_blocks(blocks: Iterable[Samples], from_rate: int, to_rate: int) -> Iterator[Samples]:
-    """The same for a signal that comes in blocks [C, T]."""
+def resample_blocks(
+    blocks: Iterable[Samples], from_rate: int, to_rate: int, first_output: int = 0
+) -> Iterator[Samples]:
+    """The same for a signal that comes in blocks [C, T].
+
+    With ``first_output`` only from that output on; the blocks begin with :meth:`Resampler.first_input`.
+    """
     resampler = Resampler(from_rate, to_rate)
     state = None
     for block in blocks:
+        if state is None and first_output:
+            state = resampler.start_at(len(block), first_output)
         output, state = resampler.push(block, state)
         yield output
     if state is not None:

@@ -44,6 +44,6 @@ def encode(
             overwrite=overwrite,
         )
     print(
-        f"{output}: {encoded.duration_seconds:.2f} s, {encoded.n_codebooks} codebooks, "
+        f"{output}: {encoded.duration_seconds:.2f} s, {encoded.header.n_codebooks} codebooks, "
         f"{encoded.bitrate_kbps:.2f} kbit/s, {output.stat().st_size} bytes"
     )

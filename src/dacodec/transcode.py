@@ -1,0 +1,279 @@
+"""Audio files and pipes to ``.dacz`` files and pipes and back, of any length in constant memory.
+
+These are methods of :class:`~dacodec.codec.Codec`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dacodec.audio import (
+    AudioReader,
+    AudioWriter,
+    LoudnessMeter,
+    PcmReader,
+    Resampler,
+    Samples,
+    between,
+    exactly,
+    resample_blocks,
+    resampled_length,
+)
+from dacodec.container import Reader, Writer
+from dacodec.encoded import Summary, header_of, model_of
+from dacodec.errors import AudioError
+from dacodec.files import new_file, open_input
+
+if TYPE_CHECKING:
+    from dacodec.codec import Codec
+
+Progress = Callable[[float], None]
+
+
+def encode_file(
+    codec: Codec,
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    loudness_lufs: float | None = None,
+    start_seconds: float = 0.0,
+    duration_seconds: float | None = None,
+    **options: Any,
+) -> Summary:
+    """Code an audio file into a ``.dacz`` file.
+
+    Args:
+        output: appears only when it is whole.
+        overwrite: replace an ``output`` that exists.
+        loudness_lufs: as for :meth:`Codec.encode`; the file is read twice.
+        start_seconds, duration_seconds: code only this part.
+        options: others of :meth:`Codec.encode_stream`.
+
+    Raises:
+        AudioError: if ``path`` cannot be read, or has nothing in that part.
+        OutputError: if ``output`` exists or cannot be written.
+    """
+    part = _Part(start_seconds, duration_seconds)
+    gain = 1.0
+    if loudness_lufs is not None:
+        if not Path(path).is_file():
+            raise AudioError(f"{path} gives its audio once, and loudness takes two passes; save it to a file")
+        with AudioReader(path) as reader:
+            gain = gain_to(part.of(reader), reader.channels, reader.sampling_rate, loudness_lufs)
+    with AudioReader(path) as reader, new_file(output, overwrite) as file:
+        return encode_stream(
+            codec, reader, file, gain=gain, start_seconds=start_seconds, duration_seconds=duration_seconds,
+            **options,
+        )  # fmt: skip
+
+
+def encode_stream(
+    codec: Codec,
+    reader: AudioReader | PcmReader,
+    file: BinaryIO,
+    *,
+    n_quantizers: int | None = None,
+    bitrate_kbps: float | None = None,
+    gain: float = 1.0,
+    start_seconds: float = 0.0,
+    duration_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Code what ``reader`` reads into ``file``; both may be pipes.
+
+    Args:
+        n_quantizers, bitrate_kbps: as for :meth:`Codec.encode`.
+        gain: multiply by it first; decoding takes it back.
+        start_seconds, duration_seconds: code only this part.
+        progress: is told from time to time how many seconds were read. What it raises ends the work.
+    """
+    n_quantizers = codec.choose_n_quantizers(reader.channels, n_quantizers, bitrate_kbps)
+    part, rate = _Part(start_seconds, duration_seconds), reader.sampling_rate
+    header = header_of(codec.model, n_quantizers, rate, reader.channels, part.length(reader), gain)
+    blocks = _Counted(part.of(reader), rate, progress)
+    with Writer(file, header) as writer:
+        for codes in codec.encode_blocks(blocks, rate, n_quantizers=n_quantizers, gain=gain):
+            writer.write(codes)
+        writer.close(blocks.n_samples)
+    return Summary(header, writer.n_frames, blocks.n_samples)
+
+
+def decode_file(
+    codec: Codec,
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    subtype: str | None = None,
+    allow_other_model: bool = False,
+    start_seconds: float = 0.0,
+    duration_seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Decode a ``.dacz`` file into an audio file. All of it is checked before any of it is decoded.
+
+    Args:
+        output: appears only when it is whole; its suffix tells the format.
+        overwrite: replace an ``output`` that exists.
+        subtype: encoding of the samples, as for :func:`dacodec.audio.write`.
+        allow_other_model: as for :meth:`Codec.decode`.
+        start_seconds, duration_seconds: decode only this part, to the samples that it has in the whole.
+        progress: as for :meth:`Codec.encode_stream`.
+
+    Returns:
+        what is in the file.
+
+    Raises:
+        InputError, FormatError: if ``path`` cannot be read.
+        ModelMismatchError: if another model made it.
+        AudioError: if there is nothing in that part, or the output's format cannot hold such audio.
+        OutputError: if ``output`` exists or cannot be written.
+    """
+    summary = Summary.read(path)
+    header = summary.header
+    codec.check_model(model_of(header), header.n_codebooks, allow_other_model)
+    start, stop = _Part(start_seconds, duration_seconds).samples(header.sampling_rate, summary.n_samples)
+    with open_input(path) as source, new_file(output, overwrite) as file:
+        decoded = _decoded_part(codec, Reader(source), summary, start, stop)
+        format = Path(output).suffix[1:] or "wav"
+        with AudioWriter(
+            file,
+            header.sampling_rate,
+            header.channels,
+            subtype=subtype,
+            format=format,
+            n_samples=stop - start,
+        ) as writer:
+            for block in _Counted(decoded, header.sampling_rate, progress):
+                writer.write(block)
+    return summary
+
+
+def decode_stream(
+    codec: Codec, reader: Reader, *, allow_other_model: bool = False, progress: Progress | None = None
+) -> Iterator[Samples]:
+    """Audio [C, T], bit by bit, of a ``.dacz`` stream, which may come from a pipe."""
+    header = reader.header
+    codec.check_model(model_of(header), header.n_codebooks, allow_other_model)
+
+    def at_the_end() -> int:
+        assert reader.n_samples is not None
+        return reader.n_samples
+
+    blocks = codec.decode_blocks(
+        (packet.codes for packet in reader),
+        header.sampling_rate,
+        n_samples=at_the_end if header.n_samples is None else header.n_samples,
+        gain=header.gain,
+    )
+    yield from _Counted(blocks, header.sampling_rate, progress)
+
+
+def gain_to(blocks: Iterable[Samples], channels: int, sampling_rate: int, target_lufs: float) -> float:
+    """One gain for all channels that brings a signal in blocks [C, T] to ``target_lufs``.
+
+    Not above what full scale allows, and as exact as a file holds it; 1.0 for silence.
+
+    Raises:
+        AudioError: if the target is more than 120 dB away.
+    """
+    meter, peak = LoudnessMeter(channels, sampling_rate), 0.0
+    for block in blocks:
+        meter.push(block)
+        peak = max(peak, float(np.abs(block).max(initial=0)))
+    loudness = meter.integrated_lufs()
+    if not np.isfinite(loudness):
+        return 1.0
+    gain = min(10 ** ((target_lufs - loudness) / 20), max(1.0, 1 / peak))
+    if not 2.0**-20 <= gain <= 2.0**20:
+        raise AudioError(f"{target_lufs} LUFS is too far from the audio's {loudness:.1f}")
+    return float(np.float32(gain))
+
+
+def _decoded_part(codec: Codec, reader: Reader, summary: Summary, start: int, stop: int) -> Iterator[Samples]:
+    """Samples ``start`` to ``stop``: only the frames that they depend on are decoded."""
+    rate, model, halo = summary.header.sampling_rate, codec.model, codec.geometry.decoder_halo
+    resampler = Resampler(model.sampling_rate, rate)
+    first = max(0, resampler.first_input(start))  # sample at the model's rate
+    from_output = start if first else 0
+    last = resampled_length(stop, rate, model.sampling_rate) + resampler.reach
+    last = min(last, resampled_length(summary.n_samples, rate, model.sampling_rate))
+    first_frame = max(0, first // model.hop_length - halo)
+    last_frame = -(-last // model.hop_length) + halo
+    codes = _frames(reader, first_frame, last_frame)
+    decoded = between(codec.decode_raw(codes), first - first_frame * model.hop_length)
+    resampled = resample_blocks(exactly(decoded, last - first), model.sampling_rate, rate, from_output)
+    for block in exactly(between(resampled, start - from_output), stop - start):
+        yield block / np.float32(summary.header.gain)
+
+
+def _frames(reader: Reader, start: int, stop: int) -> Iterator[NDArray[np.uint16]]:
+    """Codes of the frames ``start`` to ``stop``, as far as there are."""
+    for packet in reader:
+        if packet.first_frame >= stop:
+            return
+        codes = packet.codes[:, :, max(0, start - packet.first_frame) : stop - packet.first_frame]
+        if codes.shape[2]:
+            yield codes
+
+
+class _Part:
+    """From when to when, in seconds."""
+
+    def __init__(self, start_seconds: float, duration_seconds: float | None) -> None:
+        if not 0 <= start_seconds < np.inf:
+            raise AudioError(f"the start must be 0 s or later, got {start_seconds}")
+        if duration_seconds is not None and not duration_seconds > 0:
+            raise AudioError(f"the duration must be more than 0 s, got {duration_seconds}")
+        self._start, self._duration = start_seconds, duration_seconds
+
+    def samples(self, sampling_rate: int, n_samples: int) -> tuple[int, int]:
+        """First and last + 1 of a signal of ``n_samples``."""
+        start = round(self._start * sampling_rate)
+        stop = n_samples if self._duration is None else start + round(self._duration * sampling_rate)
+        if start >= n_samples > 0 or stop <= start:
+            raise AudioError(
+                f"there is no audio from {self._start:g} s on; all of it is {n_samples / sampling_rate:g} s long"
+            )
+        return start, min(stop, n_samples)
+
+    def length(self, reader: AudioReader | PcmReader) -> int | None:
+        """Samples in it, where that is known beforehand."""
+        if reader.n_samples is None:
+            return None
+        start, stop = self.samples(reader.sampling_rate, reader.n_samples)
+        return stop - start
+
+    def of(self, reader: AudioReader | PcmReader) -> Iterator[Samples]:
+        if not self._start and self._duration is None:
+            yield from reader.blocks()
+            return
+        seen = 0
+        start, stop = self.samples(reader.sampling_rate, reader.n_samples or 1 << 62)
+        for block in between(reader.blocks(), start, stop):
+            seen += block.shape[1]
+            yield block
+        if not seen:
+            raise AudioError(f"there is no audio from {self._start:g} s on")
+
+
+class _Counted:
+    """Passes blocks on, and counts them."""
+
+    def __init__(self, blocks: Iterable[Samples], sampling_rate: int, progress: Progress | None) -> None:
+        self._blocks, self._rate, self._progress = blocks, sampling_rate, progress
+        self.n_samples = 0
+
+    def __iter__(self) -> Iterator[Samples]:
+        for block in self._blocks:
+            self.n_samples += block.shape[1]
+            yield block
+            if self._progress:
+                self._progress(self.n_samples / self._rate)
