@@ -190,16 +190,16 @@ def test_a_wav_file_for_a_pipe_is_read_by_others():
 
 
 def test_progress_and_how_to_stop(codec, stereo, tmp_path):
-    seconds = []
-    codec.encode_file(stereo, tmp_path / "x.dacz", progress=seconds.append)
+    told = []
+    codec.encode_file(stereo, tmp_path / "x.dacz", progress=lambda *done: told.append(done))
     duration = soundfile.info(stereo).duration
-    assert seconds == sorted(seconds)
-    assert seconds[-1] == pytest.approx(duration)
+    assert told == sorted(told)
+    assert told[-1] == (duration, duration)
 
     class Enough(Exception):
         pass
 
-    def stop(seconds):
+    def stop(seconds, total):
         raise Enough
 
     for run in (codec.encode_file, codec.decode_file):

@@ -33,7 +33,8 @@ from dacodec.files import new_file, open_input
 if TYPE_CHECKING:
     from dacodec.codec import Codec
 
-Progress = Callable[[float], None]
+# Told how many seconds of audio are done, and of how many, where that is known.
+Progress = Callable[[float, float | None], None]
 
 
 def encode_file(
@@ -92,12 +93,14 @@ def encode_stream(
         n_quantizers, bitrate_kbps: as for :meth:`Codec.encode`.
         gain: multiply by it first; decoding takes it back.
         start_seconds, duration_seconds: code only this part.
-        progress: is told from time to time how many seconds were read. What it raises ends the work.
+        progress: is told from time to time how many seconds were read, and of how many (None: unknown). What
+            it raises ends the work.
     """
     n_quantizers = codec.choose_n_quantizers(reader.channels, n_quantizers, bitrate_kbps)
     part, rate = _Part(start_seconds, duration_seconds), reader.sampling_rate
-    header = header_of(codec.model, n_quantizers, rate, reader.channels, part.length(reader), gain)
-    blocks = _Counted(part.of(reader), rate, progress)
+    length = part.length(reader)
+    header = header_of(codec.model, n_quantizers, rate, reader.channels, length, gain)
+    blocks = _Counted(part.of(reader), rate, None if length is None else length / rate, progress)
     with Writer(file, header) as writer:
         for codes in codec.encode_blocks(blocks, rate, n_quantizers=n_quantizers, gain=gain):
             writer.write(codes)
@@ -138,42 +141,81 @@ def decode_file(
     """
     summary = Summary.read(path)
     header = summary.header
-    codec.check_model(model_of(header), header.n_codebooks, allow_other_model)
-    start, stop = _Part(start_seconds, duration_seconds).samples(header.sampling_rate, summary.n_samples)
     with open_input(path) as source, new_file(output, overwrite) as file:
-        decoded = _decoded_part(codec, Reader(source), summary, start, stop)
-        format = Path(output).suffix[1:] or "wav"
+        part = _Part(start_seconds, duration_seconds)
+        start, stop = part.samples(header.sampling_rate, summary.n_samples)
+        blocks = decode_stream(
+            codec, Reader(source), n_samples=summary.n_samples, start_seconds=start_seconds,
+            duration_seconds=duration_seconds, allow_other_model=allow_other_model, progress=progress,
+        )  # fmt: skip
         with AudioWriter(
-            file,
-            header.sampling_rate,
-            header.channels,
-            subtype=subtype,
-            format=format,
-            n_samples=stop - start,
-        ) as writer:
-            for block in _Counted(decoded, header.sampling_rate, progress):
+            file, header.sampling_rate, header.channels, subtype=subtype, n_samples=stop - start,
+            format=Path(output).suffix[1:] or "wav",
+        ) as writer:  # fmt: skip
+            for block in blocks:
                 writer.write(block)
     return summary
 
 
 def decode_stream(
-    codec: Codec, reader: Reader, *, allow_other_model: bool = False, progress: Progress | None = None
+    codec: Codec,
+    reader: Reader,
+    *,
+    n_samples: int | None = None,
+    start_seconds: float = 0.0,
+    duration_seconds: float | None = None,
+    allow_other_model: bool = False,
+    progress: Progress | None = None,
 ) -> Iterator[Samples]:
-    """Audio [C, T], bit by bit, of a ``.dacz`` stream, which may come from a pipe."""
-    header = reader.header
-    codec.check_model(model_of(header), header.n_codebooks, allow_other_model)
+    """Audio [C, T], bit by bit, of a ``.dacz`` stream, which may come from a pipe.
 
-    def at_the_end() -> int:
+    Args:
+        n_samples: in the whole stream, per channel, where the caller knows and the header does not.
+        start_seconds, duration_seconds, allow_other_model, progress: as for :meth:`Codec.decode_file`.
+    """
+    header, part = reader.header, _Part(start_seconds, duration_seconds)
+    codec.check_model(model_of(header), header.n_codebooks, allow_other_model)
+    n_samples = header.n_samples if n_samples is None else n_samples
+    total = None
+    if n_samples is None:
+        blocks = part.of_blocks(_to_the_end(codec, reader), header.sampling_rate)
+    else:
+        start, stop = part.samples(header.sampling_rate, n_samples)
+        total = (stop - start) / header.sampling_rate
+        blocks = _between_samples(codec, reader, n_samples, start, stop)
+    yield from _Counted(blocks, header.sampling_rate, total, progress)
+
+
+def _to_the_end(codec: Codec, reader: Reader) -> Iterator[Samples]:
+    """The whole stream, whose length only its end mark tells."""
+
+    def n_samples() -> int:
         assert reader.n_samples is not None
         return reader.n_samples
 
-    blocks = codec.decode_blocks(
-        (packet.codes for packet in reader),
-        header.sampling_rate,
-        n_samples=at_the_end if header.n_samples is None else header.n_samples,
-        gain=header.gain,
+    codes = (packet.codes for packet in reader)
+    return codec.decode_blocks(
+        codes, reader.header.sampling_rate, n_samples=n_samples, gain=reader.header.gain
     )
-    yield from _Counted(blocks, header.sampling_rate, progress)
+
+
+def _between_samples(
+    codec: Codec, reader: Reader, n_samples: int, start: int, stop: int
+) -> Iterator[Samples]:
+    """Samples ``start`` to ``stop`` of ``n_samples``: only the frames that they depend on are decoded."""
+    rate, model, halo = reader.header.sampling_rate, codec.model, codec.geometry.decoder_halo
+    resampler = Resampler(model.sampling_rate, rate)
+    first = max(0, resampler.first_input(start))  # sample at the model's rate
+    from_output = start if first else 0
+    last = resampled_length(stop, rate, model.sampling_rate) + resampler.reach
+    last = min(last, resampled_length(n_samples, rate, model.sampling_rate))
+    first_frame = max(0, first // model.hop_length - halo)
+    last_frame = -(-last // model.hop_length) + halo
+    codes = _frames(reader, first_frame, last_frame)
+    decoded = between(codec.decode_raw(codes), first - first_frame * model.hop_length)
+    resampled = resample_blocks(exactly(decoded, last - first), model.sampling_rate, rate, from_output)
+    for block in exactly(between(resampled, start - from_output), stop - start):
+        yield block / np.float32(reader.header.gain)
 
 
 def gain_to(blocks: Iterable[Samples], channels: int, sampling_rate: int, target_lufs: float) -> float:
@@ -195,23 +237,6 @@ def gain_to(blocks: Iterable[Samples], channels: int, sampling_rate: int, target
     if not 2.0**-20 <= gain <= 2.0**20:
         raise AudioError(f"{target_lufs} LUFS is too far from the audio's {loudness:.1f}")
     return float(np.float32(gain))
-
-
-def _decoded_part(codec: Codec, reader: Reader, summary: Summary, start: int, stop: int) -> Iterator[Samples]:
-    """Samples ``start`` to ``stop``: only the frames that they depend on are decoded."""
-    rate, model, halo = summary.header.sampling_rate, codec.model, codec.geometry.decoder_halo
-    resampler = Resampler(model.sampling_rate, rate)
-    first = max(0, resampler.first_input(start))  # sample at the model's rate
-    from_output = start if first else 0
-    last = resampled_length(stop, rate, model.sampling_rate) + resampler.reach
-    last = min(last, resampled_length(summary.n_samples, rate, model.sampling_rate))
-    first_frame = max(0, first // model.hop_length - halo)
-    last_frame = -(-last // model.hop_length) + halo
-    codes = _frames(reader, first_frame, last_frame)
-    decoded = between(codec.decode_raw(codes), first - first_frame * model.hop_length)
-    resampled = resample_blocks(exactly(decoded, last - first), model.sampling_rate, rate, from_output)
-    for block in exactly(between(resampled, start - from_output), stop - start):
-        yield block / np.float32(summary.header.gain)
 
 
 def _frames(reader: Reader, start: int, stop: int) -> Iterator[NDArray[np.uint16]]:
@@ -252,12 +277,16 @@ class _Part:
         return stop - start
 
     def of(self, reader: AudioReader | PcmReader) -> Iterator[Samples]:
+        return self.of_blocks(reader.blocks(), reader.sampling_rate)
+
+    def of_blocks(self, blocks: Iterator[Samples], sampling_rate: int) -> Iterator[Samples]:
         if not self._start and self._duration is None:
-            yield from reader.blocks()
-            return
+            return blocks
+        return self._some(blocks, *self.samples(sampling_rate, 1 << 62))
+
+    def _some(self, blocks: Iterator[Samples], start: int, stop: int) -> Iterator[Samples]:
         seen = 0
-        start, stop = self.samples(reader.sampling_rate, reader.n_samples or 1 << 62)
-        for block in between(reader.blocks(), start, stop):
+        for block in between(blocks, start, stop):
             seen += block.shape[1]
             yield block
         if not seen:
@@ -265,10 +294,12 @@ class _Part:
 
 
 class _Counted:
-    """Passes blocks on, and counts them."""
+    """Passes blocks on, counts them, and tells how far they are of ``total`` seconds."""
 
-    def __init__(self, blocks: Iterable[Samples], sampling_rate: int, progress: Progress | None) -> None:
-        self._blocks, self._rate, self._progress = blocks, sampling_rate, progress
+    def __init__(
+        self, blocks: Iterable[Samples], sampling_rate: int, total: float | None, progress: Progress | None
+    ) -> None:
+        self._blocks, self._rate, self._total, self._progress = blocks, sampling_rate, total, progress
         self.n_samples = 0
 
     def __iter__(self) -> Iterator[Samples]:
@@ -276,4 +307,4 @@ class _Counted:
             self.n_samples += block.shape[1]
             yield block
             if self._progress:
-                self._progress(self.n_samples / self._rate)
+                self._progress(self.n_samples / self._rate, self._total)
