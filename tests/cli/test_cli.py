@@ -1,30 +1,14 @@
 """The real command on real clips."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from command import CLIPS, dacodec
 
-CLIPS = Path(__file__).parents[1] / "data" / "clips"
 SPEECH = CLIPS / "speech_en_cards_16k.flac"
 STEREO = sorted(CLIPS.glob("music_*_st.flac"))[0]
-
-
-def dacodec(*args, module=False, **options):
-    command = (
-        [sys.executable, "-m", "dacodec"] if module else [str(Path(sys.executable).with_name("dacodec"))]
-    )
-    return subprocess.run(
-        [*command, *map(str, args)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"},
-        **options,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +21,7 @@ def coded(tmp_path_factory):
 
 def test_there_and_back(coded, tmp_path):
     output = tmp_path / "speech.wav"
-    run = dacodec("decode", coded, "-o", output, module=True)
+    run = dacodec("decode", coded, "-o", output, command=[sys.executable, "-m", "dacodec"])
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""  # quiet where there is no terminal
     original, decoded = soundfile.info(SPEECH), soundfile.info(output)

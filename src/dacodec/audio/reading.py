@@ -141,6 +141,9 @@ class PcmReader:
             if not position:
                 raise AudioError("it holds no samples")
 
+    def close(self) -> None:
+        """The file is its owner's to close."""
+
 
 class _Decoder(Protocol):
     sampling_rate: int

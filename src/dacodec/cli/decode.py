@@ -2,35 +2,100 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from dacodec.cli.options import Device, Engine, Overwrite, load_codec, working
+from dacodec.cli import options, pipes
+from dacodec.cli.plan import DACZ_SUFFIXES, Job, make_plan
 
 
 def decode(
-    input: Annotated[Path, typer.Argument(metavar="IN", help="A .dacz file.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN...", help=".dacz files, folders with all below them, globs, or - for a pipe."
+        ),
+    ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="OUT", help="Left out: IN with the suffix .wav.")
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="A file for one input, else a folder; - for a pipe. Left out: audio files beside the inputs.",
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Left out: the model that the file names.")] = None,
-    allow_other_model: Annotated[
-        bool, typer.Option("--allow-other-model", help="Decode even if the model is not the one that coded.")
-    ] = False,
-    device: Device = "cpu",
-    engine: Engine = "auto",
-    overwrite: Overwrite = False,
+    format: Annotated[
+        str, typer.Option(help="Of outputs whose name is not given: wav, flac, ogg, opus, mp3, ...")
+    ] = "wav",
+    model: options.OtherModel = None,
+    allow_other_model: options.AllowOtherModel = False,
+    start: options.Start = 0.0,
+    duration: options.Duration = None,
+    jobs: options.Jobs = 1,
+    chunk: options.Chunk = None,
+    device: options.Device = "cpu",
+    dtype: options.Dtype = "float32",
+    engine: options.Engine = "auto",
+    raw: options.Raw = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """A .dacz file to audio."""
-    from dacodec.encoded import Encoded
+    """.dacz files to audio.
 
-    output = output or input.with_suffix(".wav")
-    encoded = Encoded.load(input)
-    codec = load_codec(model or encoded.model.name, device, engine)
-    with working(f"decoding {input}"):
-        codec.decode_file(input, output, overwrite=overwrite, allow_other_model=allow_other_model)
-    print(
-        f"{output}: {encoded.duration_seconds:.2f} s, {encoded.n_channels} channel(s), {encoded.sampling_rate} Hz"
+    Of several inputs a bad one is reported and the rest carried on; outputs that are there already are
+    skipped, so that a run that was broken off goes on.
+    """
+    from dacodec.cli.work import Report, work
+    from dacodec.container import Reader
+    from dacodec.files import open_input
+
+    load = options.codec_loader(device, engine, dtype, chunk, jobs)
+    how: dict[str, Any] = dict(
+        start_seconds=start, duration_seconds=duration, allow_other_model=allow_other_model
     )
+    if pipes.PIPE in inputs or output == pipes.PIPE:
+        if len(inputs) > 1:
+            raise typer.BadParameter("a pipe is one recording: give one input", param_hint="IN")
+        with sys.stdin.buffer if inputs[0] == pipes.PIPE else open_input(inputs[0]) as file:
+            reader = Reader(file)
+            codec = load(model or reader.header.model_name)
+            _decode_pipe(codec, reader, output or pipes.PIPE, raw, overwrite, how)
+        return
+    if raw is not None:
+        raise typer.BadParameter("is for pipes: give -o -", param_hint="--raw")
+
+    def run(job: Job, report: Report) -> str:
+        with open_input(job.source) as file:
+            name = Reader(file).header.model_name
+        summary = load(model or name).decode_file(
+            job.source, job.output, overwrite=overwrite, progress=report, **how
+        )
+        return (
+            f"{job.output}: {summary.duration_seconds:.2f} s, {summary.header.channels} channel(s), "
+            f"{summary.header.sampling_rate} Hz"
+        )
+
+    suffix = "." + format.lower().removeprefix(".")
+    sys.exit(work(make_plan(inputs, output, suffix, DACZ_SUFFIXES), run, jobs, overwrite))
+
+
+def _decode_pipe(
+    codec: Any, reader: Any, output: str, raw: str | None, overwrite: bool, how: dict[str, Any]
+) -> None:
+    from dacodec.audio import AudioWriter, Writer
+
+    header = reader.header
+    whole = not how["start_seconds"] and how["duration_seconds"] is None
+    writer: Writer
+    with pipes.output(output, overwrite) as file:
+        if output == pipes.PIPE:
+            writer = pipes.audio_output(file, raw, header, header.n_samples if whole else None)
+        else:
+            format = Path(output).suffix[1:] or "wav"
+            writer = AudioWriter(file, header.sampling_rate, header.channels, format=format)
+        with writer:
+            for block in codec.decode_stream(reader, **how):
+                writer.write(block)

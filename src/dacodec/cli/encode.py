@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import sys
+from contextlib import closing
+from typing import Annotated, Any
 
 import typer
 
-from dacodec.cli.options import Device, Engine, Overwrite, load_codec, working
+from dacodec.cli import options, pipes
+from dacodec.cli.plan import AUDIO_SUFFIXES, Job, make_plan
+from dacodec.errors import AudioError
 
 
 def encode(
-    input: Annotated[Path, typer.Argument(metavar="IN", help="An audio file.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN...", help="Audio files, folders with all below them, globs, or - for a pipe."
+        ),
+    ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="OUT", help="Left out: IN with the suffix .dacz.")
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="A file for one input, else a folder; - for a pipe. Left out: .dacz files beside the inputs.",
+        ),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(help="A model's name, a folder, a hub id such as descript/dac_44khz, or a .pth file."),
-    ] = "builtin",
-    n_quantizers: Annotated[int | None, typer.Option(help="Codebooks to use; left out, all.")] = None,
+    model: options.Model = "builtin",
+    n_quantizers: options.NQuantizers = None,
     bitrate: Annotated[
         float | None, typer.Option(help="Instead: as many as fit in this many kbit/s, all channels together.")
     ] = None,
@@ -27,23 +38,58 @@ def encode(
         float | None,
         typer.Option(help="Code at this loudness in LUFS (DAC was trained at -16); undone on decode."),
     ] = None,
-    device: Device = "cpu",
-    engine: Engine = "auto",
-    overwrite: Overwrite = False,
+    start: options.Start = 0.0,
+    duration: options.Duration = None,
+    jobs: options.Jobs = 1,
+    chunk: options.Chunk = None,
+    device: options.Device = "cpu",
+    dtype: options.Dtype = "float32",
+    engine: options.Engine = "auto",
+    raw: options.Raw = None,
+    rate: Annotated[int | None, typer.Option(help="Sampling rate of --raw input, in Hz.")] = None,
+    channels: Annotated[int, typer.Option(help="Channels of --raw input.")] = 1,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Audio to a .dacz file."""
-    output = output or input.with_suffix(".dacz")
-    codec = load_codec(model, device, engine)
-    with working(f"encoding {input}"):
-        encoded = codec.encode_file(
-            input,
-            output,
-            n_quantizers=n_quantizers,
-            bitrate_kbps=bitrate,
-            loudness_lufs=loudness,
-            overwrite=overwrite,
-        )
-    print(
-        f"{output}: {encoded.duration_seconds:.2f} s, {encoded.header.n_codebooks} codebooks, "
-        f"{encoded.bitrate_kbps:.2f} kbit/s, {output.stat().st_size} bytes"
+    """Audio to .dacz files.
+
+    Of several inputs a bad one is reported and the rest carried on; outputs that are there already are
+    skipped, so that a run that was broken off goes on.
+    """
+    from dacodec.cli.work import Report, work
+
+    load = options.codec_loader(device, engine, dtype, chunk, jobs)
+    how: dict[str, Any] = dict(
+        n_quantizers=n_quantizers, bitrate_kbps=bitrate, start_seconds=start, duration_seconds=duration
     )
+    if pipes.PIPE in inputs or output == pipes.PIPE:
+        _encode_pipe(inputs, output or pipes.PIPE, load(model), loudness, raw, rate, channels, overwrite, how)
+        return
+    if raw is not None:
+        raise typer.BadParameter("is for pipes: give - as the input", param_hint="--raw")
+
+    def run(job: Job, report: Report) -> str:
+        summary = load(model).encode_file(
+            job.source, job.output, overwrite=overwrite, loudness_lufs=loudness, progress=report, **how
+        )
+        return (
+            f"{job.output}: {summary.duration_seconds:.2f} s, {summary.header.n_codebooks} codebooks, "
+            f"{summary.bitrate_kbps:.2f} kbit/s, {job.output.stat().st_size} bytes"
+        )
+
+    sys.exit(work(make_plan(inputs, output, ".dacz", AUDIO_SUFFIXES), run, jobs, overwrite))
+
+
+def _encode_pipe(
+    inputs: list[str], output: str, codec: Any, loudness: float | None,
+    raw: str | None, rate: int | None, channels: int, overwrite: bool, how: dict[str, Any],
+) -> None:  # fmt: skip
+    if len(inputs) > 1:
+        raise typer.BadParameter("a pipe is one recording: give one input", param_hint="IN")
+    if loudness is not None:
+        raise AudioError("loudness takes two passes over the audio, and a pipe gives one; use files")
+    from dacodec.audio import AudioReader, PcmReader
+
+    reader: AudioReader | PcmReader
+    reader = pipes.audio_input(raw, rate, channels) if inputs[0] == pipes.PIPE else AudioReader(inputs[0])
+    with closing(reader), pipes.output(output, overwrite) as file:
+        codec.encode_stream(reader, file, **how)

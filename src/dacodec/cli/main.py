@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
 
 from dacodec import __version__, errors
-from dacodec.cli import decode, download, encode, import_weights, info
+from dacodec.cli import decode, download, encode, import_weights, info, play, spectrogram
 
-# What a script can tell apart. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C.
+# What a script can tell apart. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C, 143 asked to end
+# (SIGTERM).
 EXIT_CODES: list[tuple[type[errors.DacodecError], int]] = [
     (errors.CodesError, 2),
     (errors.AudioError, 3),
@@ -28,6 +30,8 @@ app = typer.Typer(
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
 app.command("info")(info.info)
+app.command("play")(play.play)
+app.command("spectrogram")(spectrogram.spectrogram)
 app.command("download")(download.download)
 app.command("import-weights")(import_weights.import_weights)
 
@@ -49,6 +53,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; errors that dacodec raises on purpose become one line on stderr."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that half outputs are removed
     try:
         app()
     except errors.DacodecError as error:

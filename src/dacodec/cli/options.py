@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,16 +12,63 @@ import typer
 if TYPE_CHECKING:
     from dacodec.codec import Codec
 
+Model = Annotated[
+    str, typer.Option(help="A model's name, a folder, a hub id such as descript/dac_44khz, or a .pth file.")
+]
+OtherModel = Annotated[str | None, typer.Option("--model", help="Left out: the model that the file names.")]
+AllowOtherModel = Annotated[
+    bool, typer.Option("--allow-other-model", help="Decode even if the model is not the one that coded.")
+]
+NQuantizers = Annotated[int | None, typer.Option(help="Codebooks to use; left out, all.")]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
 Engine = Annotated[str, typer.Option(help="auto, torch or torch-compile.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Dtype = Annotated[str, typer.Option(help="Precision of the model: float32, float16 or bfloat16.")]
+Chunk = Annotated[
+    float | None,
+    typer.Option(help="Seconds computed at once: memory and speed, nothing of the result.", min=0.001),
+]
+Jobs = Annotated[int, typer.Option("-j", "--jobs", help="Files at a time.", min=1)]
+Start = Annotated[float, typer.Option(help="Begin here, in seconds.")]
+Duration = Annotated[float | None, typer.Option(help="Take so many seconds.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+Raw = Annotated[
+    str | None, typer.Option(help="The pipe holds bare samples: s16le, s32le or f32le, interleaved.")
+]
 
 
-def load_codec(model: str, device: str, engine: str) -> Codec:
+def codec_loader(
+    device: str, engine: str, dtype: str = "float32", chunk_seconds: float | None = None, n_jobs: int = 1
+) -> Callable[[str], Codec]:
+    """What gives the codec of a model, loaded when it is first asked for."""
+    loaded: dict[str, Codec] = {}
+    lock = threading.Lock()
+
+    def load(model: str) -> Codec:
+        with lock:
+            if model not in loaded:
+                loaded[model] = _load(model, device, engine, dtype, chunk_seconds, n_jobs)
+            return loaded[model]
+
+    return load
+
+
+def _load(
+    model: str, device: str, engine: str, dtype: str, chunk_seconds: float | None, n_jobs: int
+) -> Codec:
+    import torch
+
     from dacodec.codec import Codec
 
+    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if dtype not in dtypes:
+        raise typer.BadParameter(f"{dtype!r} is none of {', '.join(dtypes)}", param_hint="--dtype")
+    if n_jobs > 1:  # together no more threads than before
+        torch.set_num_threads(max(1, torch.get_num_threads() // n_jobs))
     with working(f"loading {model}"):
-        return Codec.from_pretrained(model, device=device, engine=engine)
+        codec = Codec.from_pretrained(model, device=device, engine=engine, dtype=dtypes[dtype])
+    if chunk_seconds is not None:
+        codec.chunk_seconds = chunk_seconds
+    return codec
 
 
 def working(what: str) -> AbstractContextManager[Any]:

@@ -1,0 +1,56 @@
+"""``-``: standard input and output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from dacodec.errors import AudioError, OutputError
+
+if TYPE_CHECKING:
+    from dacodec.audio import AudioReader, PcmReader, PcmWriter, SampleFormat
+    from dacodec.container import Header
+
+PIPE = "-"
+
+
+@contextmanager
+def output(name: str, overwrite: bool) -> Iterator[BinaryIO]:
+    """Standard output for ``-``, a whole-or-nothing file for anything else."""
+    from dacodec.files import new_file
+
+    if name != PIPE:
+        with new_file(name, overwrite) as file:
+            yield file
+        return
+    if sys.stdout.isatty():
+        raise OutputError("this is no text for a terminal; send it to a file or a program, or give -o a name")
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # whoever read has enough; the command line ends quietly
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write to the pipe: {error.strerror or error}") from None
+
+
+def audio_input(raw: str | None, rate: int | None, channels: int) -> AudioReader | PcmReader:
+    """Standard input as audio: WAV, or bare samples."""
+    from dacodec.audio import AudioReader, PcmReader
+
+    if raw is None:
+        return AudioReader(sys.stdin.buffer)
+    if rate is None:
+        raise AudioError("bare samples do not tell their sampling rate; give --rate")
+    return PcmReader(sys.stdin.buffer, rate, channels, cast("SampleFormat", raw))
+
+
+def audio_output(file: BinaryIO, raw: str | None, header: Header, n_samples: int | None) -> PcmWriter:
+    """Standard output as audio: WAV, or bare samples."""
+    from dacodec.audio import PcmWriter
+
+    if raw is None:
+        return PcmWriter.wav(file, header.sampling_rate, header.channels, n_samples)
+    return PcmWriter(file, cast("SampleFormat", raw))

@@ -1,0 +1,145 @@
+"""Work on many files: side by side, with progress, carrying on after a bad one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from dacodec.cli.plan import Job, Plan
+from dacodec.errors import DacodecError, OutputError
+
+Report = Callable[[float, "float | None"], None]  # seconds of audio done, and of how many
+Run = Callable[[Job, Report], str]  # does a job and tells of it in a line
+
+
+class _Stopped(Exception):
+    """Raised in a job that is under way when others were interrupted."""
+
+
+class _Tally:
+    """What was done so far. Several threads count."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self.done = self.failed = 0
+        self.seconds = 0.0  # of audio
+
+    def add(self, done: int = 0, failed: int = 0, seconds: float = 0.0) -> None:
+        with self._lock:
+            self.done += done
+            self.failed += failed
+            self.seconds += seconds
+
+    @property
+    def speed(self) -> str:
+        return f"{self.seconds / max(time.monotonic() - self._started, 1e-9):.1f}x real time"
+
+
+def work(plan: Plan, run: Run, n_jobs: int = 1, overwrite: bool = False) -> int:
+    """Do all jobs; returns the exit code.
+
+    One file alone tells of itself and fails by its error. Of many, those whose output is there already are
+    skipped, a failure is reported and the rest carried on, and a summary tells of all.
+    """
+    tally = _Tally()
+    if not plan.many:
+        with _meter(plan.jobs, tally) as meter:
+            line = run(plan.jobs[0], meter(0))
+        print(line)
+        return 0
+    jobs = [job for job in plan.jobs if overwrite or not job.output.exists()]
+    make_folders(jobs)
+    _run_all(jobs, run, n_jobs, tally)
+    minutes, seconds = divmod(round(tally.seconds), 60)
+    print(
+        f"{tally.done} done ({minutes // 60}:{minutes % 60:02}:{seconds:02} of audio, {tally.speed}), "
+        f"{len(plan.jobs) - len(jobs)} skipped (their outputs exist), {tally.failed} failed"
+    )
+    return 1 if tally.failed else 0
+
+
+def make_folders(jobs: Sequence[Job]) -> None:
+    """The folders that outputs go to."""
+    for folder in sorted({job.output.parent for job in jobs}):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}") from None
+
+
+def _run_all(jobs: Sequence[Job], run: Run, n_jobs: int, tally: _Tally) -> None:
+    stop = threading.Event()
+
+    def one(i: int) -> None:
+        report = meter(i)
+
+        def report_or_stop(done: float, total: float | None) -> None:
+            if stop.is_set():
+                raise _Stopped
+            report(done, total)
+
+        try:
+            run(jobs[i], report_or_stop)
+            tally.add(done=1)
+        except DacodecError as error:
+            tally.add(failed=1)
+            named = any(str(path) in str(error) for path in (jobs[i].source, jobs[i].output))
+            complain(error if named else f"{jobs[i].source}: {error}")
+
+    with _meter(jobs, tally) as meter:
+        if n_jobs == 1:
+            for i in range(len(jobs)):
+                one(i)
+            return
+        with ThreadPoolExecutor(n_jobs) as pool:
+            try:
+                for future in as_completed([pool.submit(one, i) for i in range(len(jobs))]):
+                    future.result()
+            finally:  # after Ctrl-C, say: what is under way ends at its next block
+                stop.set()
+                pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _meter(jobs: Sequence[Job], tally: _Tally) -> Iterator[Callable[[int], Report]]:
+    """A progress bar over the bytes of all inputs, on a terminal only; gives the report of each job."""
+    console = Console(stderr=True)
+    sizes = [_size(job.source) for job in jobs]
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("starting", total=sum(sizes) or None)
+
+        def report_of(i: int) -> Report:
+            seconds_before = bytes_before = 0.0
+
+            def report(seconds: float, total: float | None) -> None:
+                nonlocal seconds_before, bytes_before
+                tally.add(seconds=seconds - seconds_before)
+                done = sizes[i] * min(seconds / total, 1.0) if total else 0.0
+                progress.update(task, advance=done - bytes_before, description=tally.speed)
+                seconds_before, bytes_before = seconds, done
+
+            return report
+
+        yield report_of
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def complain(error: Exception | str) -> None:
+    """An error as one line on stderr."""
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
+        "dacodec: " + " ".join(str(error).split())
+    )

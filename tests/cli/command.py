@@ -1,0 +1,21 @@
+"""The real command, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
+COMMAND = [str(Path(sys.executable).with_name("dacodec"))]
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
+
+
+def dacodec(*args, command=COMMAND, environment=None, text=True, **options):
+    return subprocess.run(
+        [*command, *map(str, args)],
+        capture_output=True,
+        text=text,
+        env={**ENVIRONMENT, **(environment or {})},
+        timeout=300,
+        **options,
+    )
