@@ -91,8 +91,8 @@ def _run_all(jobs: Sequence[Job], run: Run, n_jobs: int, tally: _Tally) -> None:
             tally.add(done=1)
         except DacodecError as error:
             tally.add(failed=1)
-            named = any(str(path) in str(error) for path in (jobs[i].source, jobs[i].output))
-            complain(error if named else f"{jobs[i].source}: {error}")
+            # What cannot be read or written is named in the message.
+            complain(error if str(error).startswith("cannot ") else f"{jobs[i].source}: {error}")
 
     with _meter(jobs, tally) as meter:
         if n_jobs == 1:
