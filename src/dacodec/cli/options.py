@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dacodec.codec import Codec
 
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
-Engine = Annotated[str, typer.Option(help="auto, torch or torch-compile.")]
+Engine = Annotated[str, typer.Option(help="auto, native, torch or torch-compile.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 
 
