@@ -25,7 +25,7 @@ bench: .venv/test-installed
 	PYTHON=$(PYTHON) bash scripts/oracles/setup.sh
 	$(BIN)/python bench/run.py
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml setup.py constraints.txt $(wildcard native/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt $(TORCH)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[eval]"

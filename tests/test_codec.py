@@ -11,7 +11,7 @@ from models import SHAPES, save_model
 from dacodec import Codec, Encoded
 from dacodec.audio import as_float, loudness_lufs
 from dacodec.container import Reader
-from dacodec.engine import chunks
+from dacodec.engine import TorchEngine, chunks
 from dacodec.engine.batches import MAX_WASTE, padding_waste, plan_batches
 from dacodec.errors import AudioError, CodesError, EngineError, FormatError, ModelMismatchError, OutputError
 from dacodec.geometry import Geometry
@@ -69,6 +69,7 @@ def test_the_end_is_decoded_not_padded(codecs):
 def test_codes_are_the_models(codec):
     audio = tone(3200)
     model = codec.engine.model
+    codec = Codec(TorchEngine(model), codec.model)
     expected = model.encode(torch.from_numpy(np.pad(audio, (0, 320)))[None, None]).audio_codes
     encoded = codec.encode(audio, 16000)
     assert encoded.codes.dtype == np.uint16
@@ -363,18 +364,18 @@ def test_batches_waste_little():
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("frames", [1, 2, 7, 40])
 def test_in_chunks_as_whole(codecs, name, frames):
-    whole = codecs[name]
-    whole.engine.model.double()
+    codec = codecs[name]
+    engine = TorchEngine(codec.engine.model.double())
     try:
-        rate = whole.sampling_rate
-        chunked = Codec(whole.engine, whole.model, chunk_seconds=frames / whole.model.frames_per_second)
-        whole = Codec(whole.engine, whole.model, chunk_seconds=1e9)
+        rate = codec.sampling_rate
+        chunked = Codec(engine, codec.model, chunk_seconds=frames / codec.model.frames_per_second)
+        whole = Codec(engine, codec.model, chunk_seconds=1e9)
         audio = tone(whole.model.hop_length * 61 + 17, None, rate)
         encoded = whole.encode(audio, rate)
         assert np.array_equal(chunked.encode(audio, rate).codes, encoded.codes)
         assert np.abs(chunked.decode(encoded) - whole.decode(encoded)).max() < 1e-6
     finally:
-        whole.engine.model.float()
+        engine.model.float()
 
 
 class Latents:

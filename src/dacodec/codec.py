@@ -59,6 +59,8 @@ class Codec:
         source: str | os.PathLike[str] = "builtin",
         *,
         engine: str = "auto",
+        precision: str = "fast",
+        threads: int | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         revision: str | None = None,
@@ -70,11 +72,13 @@ class Codec:
 
         Args:
             source: ``"builtin"``, a folder, a hub id such as ``"descript/dac_44khz"``, or a Descript ``.pth``.
-            engine: ``"auto"``, ``"torch"`` or ``"torch-compile"``.
+            engine: ``"auto"``, ``"native"``, ``"torch"`` or ``"torch-compile"``.
+            precision: of the native engine: ``"fast"``, or ``"exact"`` to PyTorch's own rounding.
+            threads: of the native engine; left out, as many as PyTorch uses.
 
         Raises:
             CheckpointError: if the weights cannot be found or do not fit.
-            EngineError: if there is no such engine.
+            EngineError: if there is no such engine, or it cannot run here.
         """
         loaded = load_model(
             source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token,
@@ -84,7 +88,7 @@ class Codec:
         model = Model(
             loaded.name, loaded.fingerprint, config.sampling_rate, config.hop_length, config.codebook_size
         )
-        return cls(make_engine(loaded.model, engine), model)
+        return cls(make_engine(loaded.model, engine, precision, threads), model)
 
     @property
     def geometry(self) -> Geometry:

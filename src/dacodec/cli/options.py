@@ -21,7 +21,7 @@ AllowOtherModel = Annotated[
 ]
 NQuantizers = Annotated[int | None, typer.Option(help="Codebooks to use; left out, all.")]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
-Engine = Annotated[str, typer.Option(help="auto, torch or torch-compile.")]
+Engine = Annotated[str, typer.Option(help="auto, native, torch or torch-compile.")]
 Dtype = Annotated[str, typer.Option(help="Precision of the model: float32, float16 or bfloat16.")]
 Chunk = Annotated[
     float | None,

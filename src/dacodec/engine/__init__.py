@@ -2,22 +2,58 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
+
+import torch
+
 from dacodec.engine.base import Engine
 from dacodec.engine.eager import TorchEngine
+from dacodec.engine.native import PRECISIONS, NativeEngine
+from dacodec.engine.native_library import is_built
 from dacodec.errors import EngineError
 from dacodec.model import DacModel
 
-__all__ = ["ENGINES", "Engine", "TorchEngine", "make_engine"]
+__all__ = ["ENGINES", "PRECISIONS", "Engine", "NativeEngine", "TorchEngine", "make_engine"]
 
-ENGINES = ("auto", "torch", "torch-compile")
+ENGINES = ("auto", "native", "torch", "torch-compile")
 
 
-def make_engine(model: DacModel, name: str = "auto") -> Engine:
-    """The engine called ``name`` for ``model``; ``auto`` is the fastest that is right everywhere.
+def make_engine(
+    model: DacModel, name: str = "auto", precision: str = "fast", threads: int | None = None
+) -> Engine:
+    """The engine called ``name`` for ``model``.
+
+    Args:
+        name: ``"auto"`` is native for float32 on the CPU where it was built, and torch otherwise.
+        precision: of the native engine, ``"fast"`` or ``"exact"``; the others are exact.
+        threads: of each call of the native engine; left out, as many as PyTorch uses, as the others do.
 
     Raises:
-        EngineError: for an unknown name.
+        EngineError: for an unknown name or precision, or if the native engine was not built.
     """
     if name not in ENGINES:
         raise EngineError(f"unknown engine {name!r}; there are {', '.join(ENGINES)}")
+    if precision not in PRECISIONS:
+        raise EngineError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    if name == "auto":
+        name = "native" if _suits_native(model) else "torch"
+    if name == "native":
+        return NativeEngine(model, precision, threads)
     return TorchEngine(model, compiled=name == "torch-compile")
+
+
+def _suits_native(model: DacModel) -> bool:
+    suits = model.device.type == "cpu" and model.dtype == torch.float32
+    if suits and not is_built():
+        _tell_once()
+    return suits and is_built()
+
+
+@cache
+def _tell_once() -> None:
+    warnings.warn(
+        "dacodec was installed without its native engine, for want of a C++ compiler; coding runs through "
+        "PyTorch, several times slower. Install g++ or clang++ and dacodec again, or choose engine='torch'.",
+        stacklevel=4,
+    )

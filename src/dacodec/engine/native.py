@@ -1,0 +1,359 @@
+"""The compiled CPU engine: convolutions over rows in time, by Winograd's algorithm; docs/engine.md explains it.
+
+A model becomes two chains of layers. What is linear one after the other is multiplied out beforehand, in float64:
+the quantizer's out_proj and the decoder's first convolution are one convolution of codebook vectors. Every Snake
+is done by the layer before it, while its outputs are in the cache.
+
+Shapes: T samples, D latent dimension, F frames, K codebooks in use, N codebooks, d codebook dimension.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dacodec.engine.native_library import (
+    ACTIVATIONS,
+    KINDS,
+    LayerWeights,
+    Library,
+    QuantizerWeights,
+    WinogradMatrices,
+    load_library,
+)
+from dacodec.engine.winograd import winograd
+from dacodec.errors import EngineError
+from dacodec.model import DacModel
+from dacodec.model.layers import ResidualUnit, Snake
+from dacodec.model.quantizer import ResidualVectorQuantizer, check_codes
+
+PRECISIONS = ("fast", "exact")
+_ROW = 16  # rows of channels are padded to a multiple of so many floats
+
+
+class NativeEngine:
+    """Runs a model on the CPU in float32. Weights are repacked when the model's change.
+
+    Args:
+        precision: ``"fast"`` uses Winograd's algorithm, relative errors of some 1e-5; ``"exact"`` convolves
+            directly, some 1e-6.
+        threads: of each call; left out, as many as PyTorch uses. The result does not depend on it.
+        target: the instruction set, ``"avx512"``, ``"avx2"`` or ``"generic"``; left out, the processor's best.
+
+    Raises:
+        EngineError: if the engine was not built, or for an unknown precision.
+    """
+
+    def __init__(
+        self,
+        model: DacModel,
+        precision: str = "fast",
+        threads: int | None = None,
+        target: str | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise EngineError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
+        self.model = model.eval()
+        self.geometry = model.geometry
+        self.precision = precision
+        self._threads = threads
+        self._library = load_library(target)
+        self._lock = threading.Lock()
+        self._packed: tuple[object, PackedModel] | None = None
+
+    @property
+    def threads(self) -> int:
+        return self._threads or torch.get_num_threads()
+
+    def encode(self, audio: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
+        packed, geometry = self.packed(), self.geometry
+        audio = audio.detach().to("cpu", torch.float32)
+        n = self.model.quantizer.check_count(n_quantizers)
+        codes = torch.zeros(len(audio), n, geometry.frames(audio.shape[-1]), dtype=torch.int64)
+        for row, samples, out in zip(audio, _lengths(lengths, audio), codes, strict=True):
+            latents = packed.encoder.run(row[:samples, None], geometry.frames(samples), self.threads)
+            out[:, : len(latents)] = packed.quantizer.quantize(latents, n, self.threads)
+        return codes
+
+    def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        packed, geometry, config = self.packed(), self.geometry, self.model.config
+        codes = check_codes(codes.detach().cpu(), config.n_codebooks, config.codebook_size)
+        audio = torch.zeros(len(codes), geometry.samples(codes.shape[-1]))
+        for row, frames, out in zip(codes, _lengths(lengths, codes), audio, strict=True):
+            vectors = packed.embed(row[:, :frames])
+            decoded = packed.decoder.run(vectors, geometry.samples(frames), self.threads)
+            out[: len(decoded)] = decoded[:, 0]
+        return audio
+
+    def packed(self) -> PackedModel:
+        """The model's weights as the library wants them.
+
+        Raises:
+            EngineError: if the model is not in float32 on the CPU.
+        """
+        version = _version(self.model)
+        with self._lock:
+            if self._packed is None or self._packed[0] != version:
+                if self.model.device.type != "cpu" or self.model.dtype != torch.float32:
+                    raise EngineError(
+                        f"the native engine runs float32 on the CPU, the model is {self.model.dtype} on "
+                        f"{self.model.device}; use engine='torch'"
+                    )
+                fast = self.precision == "fast"
+                self._packed = version, PackedModel(self._library, self.model, fast, self.threads)
+            return self._packed[1]
+
+
+class PackedModel:
+    """A model's weights as they were at one time, in the library's hands."""
+
+    def __init__(self, library: Library, model: DacModel, fast: bool, threads: int) -> None:
+        with torch.inference_mode():
+            self.encoder = Network(library, _encoder_layers(model, fast), threads)
+            self.quantizer = Quantizer(library, model.quantizer)
+            self.decoder = Network(library, _decoder_layers(model, fast), threads)
+            # A 1 after each vector carries the bias of its out_proj.
+            vectors = torch.stack([q.codebook.weight for q in model.quantizer.quantizers])
+            self._vectors = F.pad(vectors, (0, 1), value=1.0)  # [N, size, d + 1]
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """Rows for the decoder [F, width]: the codebook vectors of ``codes`` [K, F]."""
+        k, n_frames = codes.shape
+        rows = torch.zeros(n_frames, self.decoder.in_width)
+        vectors = self._vectors[torch.arange(k)[:, None], codes]  # [K, F, d + 1]
+        rows[:, : k * vectors.shape[2]] = vectors.transpose(0, 1).flatten(1)
+        return rows
+
+
+class Pushed(NamedTuple):
+    """What :meth:`Network.push` returns."""
+
+    rows: Tensor  # [steps, out_width]
+    state: Tensor  # uint8, to be given to the next push
+
+
+class Network:
+    """A chain of layers over rows [time steps, width] that come bit by bit.
+
+    Widths are channels, padded with zeros to a multiple of 16; audio has width 1.
+    """
+
+    def __init__(self, library: Library, layers: Sequence[LayerPlan], threads: int) -> None:
+        self._library = library
+        self.in_width, self.out_width = layers[0].in_width, layers[-1].out_width
+        held = _Held()
+        plans = (LayerWeights * len(layers))(*(layer.as_c(held) for layer in layers))
+        self._handle = library.network(plans, len(layers), threads)
+        if not self._handle:
+            raise library.fail()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._library.network_free(self._handle)
+
+    def start(self) -> Tensor:
+        """The state before a signal's first row: plain bytes, which may be copied, kept and sent."""
+        state = torch.empty(self._library.state_bytes(self._handle), dtype=torch.uint8)
+        self._library.state_init(self._handle, state.data_ptr())
+        return state
+
+    def push(self, rows: Tensor, state: Tensor, most_rows: int, threads: int, end: bool = False) -> Pushed:
+        """What the chain makes of ``rows`` after those before, ``most_rows`` at most.
+
+        Args:
+            end: these are the signal's last; the zeros that the convolutions see beyond are pushed through.
+        """
+        rows, state = rows.contiguous(), state.clone()
+        out = torch.empty(most_rows, self.out_width)
+        made = self._library.push(
+            self._handle, state.data_ptr(), rows.data_ptr(), len(rows),
+            out.data_ptr(), most_rows, end, threads,
+        )  # fmt: skip
+        if made < 0:
+            raise self._library.fail()
+        return Pushed(out[:made], state)
+
+    def run(self, rows: Tensor, most_rows: int, threads: int) -> Tensor:
+        """What the chain makes of a whole signal."""
+        return self.push(rows, self.start(), most_rows, threads, end=True).rows
+
+
+class Quantizer:
+    """Searches the codebooks, with the residual kept in their few dimensions (native/quantizer.h)."""
+
+    def __init__(self, library: Library, quantizer: ResidualVectorQuantizer) -> None:
+        self._library = library
+        held = _Held()
+        books = quantizer.quantizers
+        codebooks = torch.stack([q.codebook.weight for q in books])  # [N, size, d]
+        n, size, d = codebooks.shape
+        in_proj = torch.cat([q.in_proj.weight[:, :, 0] for q in books])  # [N * d, D]
+        outs = torch.stack([_with_bias(q.out_proj) for q in books])  # [N, D, d + 1]
+        feedback = (in_proj.double() @ outs).transpose(1, 2)  # [N, d + 1, N * d]
+        hidden_size = in_proj.shape[1]
+        weights = QuantizerWeights(
+            n, size, d, hidden_size, _padded(hidden_size),
+            held.floats(in_proj), held.floats(torch.cat([_bias(q.in_proj) for q in books])),
+            held.floats(codebooks), held.floats(F.normalize(codebooks, dim=-1)), held.floats(feedback),
+        )  # fmt: skip
+        self._handle = library.quantizer(weights)
+        if not self._handle:
+            raise library.fail()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._library.quantizer_free(self._handle)
+
+    def quantize(self, latents: Tensor, n_quantizers: int, threads: int) -> Tensor:
+        """Codes [K, F] of ``latents`` [F, padded D]."""
+        codes = torch.empty(n_quantizers, len(latents), dtype=torch.int64)
+        if self._library.quantize(
+            self._handle, latents.data_ptr(), len(latents), n_quantizers, codes.data_ptr(), threads
+        ):
+            raise self._library.fail()
+        return codes
+
+
+class _Held:
+    """Arrays for the library, kept alive as long as this is."""
+
+    def __init__(self) -> None:
+        self._objects: list[object] = []
+
+    def floats(self, tensor: Tensor) -> object:
+        tensor = tensor.detach().to(torch.float32).contiguous()
+        self._objects.append(tensor)
+        return ctypes.cast(tensor.data_ptr(), ctypes.POINTER(ctypes.c_float))
+
+    def doubles(self, matrix: Sequence[Sequence[object]]) -> object:
+        values = [float(x) for row in matrix for x in row]  # type: ignore[arg-type]
+        array = (ctypes.c_double * len(values))(*values)
+        self._objects.append(array)
+        return ctypes.cast(array, ctypes.POINTER(ctypes.c_double))
+
+    def matrices(self, outputs: int, taps: int) -> object:
+        w = winograd(outputs, taps)
+        matrices = WinogradMatrices(outputs, taps, self.doubles(w.at), self.doubles(w.g), self.doubles(w.bt))
+        self._objects.append(matrices)
+        return ctypes.pointer(matrices)
+
+
+class LayerPlan:
+    """One layer: its shape, its tensors under the names of ``struct dac_layer``, and its F(outputs, taps)."""
+
+    def __init__(
+        self,
+        kind: str,
+        conv: _Convolution,
+        after: Snake | str,
+        winograd: tuple[int, int] | None = None,
+        from_audio: bool = False,
+        **tensors: Tensor,
+    ) -> None:
+        self.kind, self.conv, self.winograd = kind, conv, winograd
+        self.activation = after if isinstance(after, str) else "snake"
+        self.in_width = 1 if from_audio else _padded(conv.in_channels)
+        self.out_width = 1 if self.activation == "tanh" else _padded(conv.out_channels)
+        self.tensors = {"weight": conv.weight, "bias": conv.bias, **tensors}
+        if isinstance(after, Snake):
+            self.tensors["alpha"] = after.alpha
+
+    def as_c(self, held: _Held) -> LayerWeights:
+        conv = self.conv
+        return LayerWeights(
+            KINDS[self.kind], ACTIVATIONS[self.activation], conv.in_channels, conv.out_channels,
+            self.in_width, self.out_width, conv.kernel, conv.stride, conv.dilation, conv.padding,
+            winograd=held.matrices(*self.winograd) if self.winograd else None,
+            **{name: held.floats(tensor) for name, tensor in self.tensors.items()},
+        )  # fmt: skip
+
+
+class _Convolution(NamedTuple):
+    in_channels: int
+    out_channels: int
+    kernel: int
+    stride: int
+    dilation: int
+    padding: int
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def of(cls, conv: nn.Conv1d | nn.ConvTranspose1d) -> _Convolution:
+        return cls(conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.stride[0], conv.dilation[0],
+                   int(conv.padding[0]), conv.weight, _bias(conv))  # fmt: skip
+
+
+def _encoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
+    encoder = model.encoder
+    taps7, taps2 = ((4, 7), (4, 2)) if fast else (None, None)
+    layers = [LayerPlan("conv", _Convolution.of(encoder.conv1), "none", from_audio=True)]
+    for i, block in enumerate(encoder.block):
+        last = i + 1 == len(encoder.block)
+        layers += [
+            _unit(block.res_unit1, "none", taps7),
+            _unit(block.res_unit2, "none", taps7),
+            _unit(block.res_unit3, block.snake1, taps7),
+            LayerPlan("down", _Convolution.of(block.conv1), encoder.snake1 if last else "none", taps2),
+        ]
+    return [*layers, LayerPlan("conv", _Convolution.of(encoder.conv2), "none")]
+
+
+def _decoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
+    decoder = model.decoder
+    taps7, taps2 = ((6, 7), (4, 2)) if fast else (None, None)
+    # Every block begins with a Snake, which the layer before it does.
+    snakes = [*(block.snake1 for block in decoder.block), decoder.snake1]
+    layers = [LayerPlan("conv", _from_codebook_vectors(model), snakes[0])]
+    for block, snake in zip(decoder.block, snakes[1:], strict=True):
+        layers += [
+            LayerPlan("up", _Convolution.of(block.conv_t1), "none", taps2),
+            _unit(block.res_unit1, "none", taps7),
+            _unit(block.res_unit2, "none", taps7),
+            _unit(block.res_unit3, snake, taps7),
+        ]
+    return [*layers, LayerPlan("conv", _Convolution.of(decoder.conv2), "tanh")]
+
+
+def _unit(unit: ResidualUnit, after: Snake | str, winograd: tuple[int, int] | None) -> LayerPlan:
+    return LayerPlan(
+        "unit", _Convolution.of(unit.conv1), after, winograd,
+        alpha1=unit.snake1.alpha, alpha2=unit.snake2.alpha, weight2=unit.conv2.weight, bias2=_bias(unit.conv2),
+    )  # fmt: skip
+
+
+def _from_codebook_vectors(model: DacModel) -> _Convolution:
+    """The decoder's first convolution after every codebook's out_proj, as one convolution of [N * (d + 1)]."""
+    conv = _Convolution.of(model.decoder.conv1)
+    outs = torch.cat([_with_bias(q.out_proj) for q in model.quantizer.quantizers], 1)  # [D, N * (d + 1)]
+    weight = torch.einsum("odk,dc->ock", conv.weight.double(), outs)
+    return conv._replace(in_channels=outs.shape[1], weight=weight)
+
+
+def _with_bias(out_proj: nn.Conv1d) -> Tensor:
+    """[D, d + 1], float64: the weights, and the bias as the weight of a 1 that follows each vector."""
+    return torch.cat([out_proj.weight[:, :, 0], _bias(out_proj)[:, None]], 1).double()
+
+
+def _bias(conv: nn.Conv1d | nn.ConvTranspose1d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias
+
+
+def _padded(channels: int) -> int:
+    return -(-channels // _ROW) * _ROW
+
+
+def _lengths(lengths: Tensor | None, batch: Tensor) -> list[int]:
+    return [batch.shape[-1]] * len(batch) if lengths is None else lengths.tolist()
+
+
+def _version(model: DacModel) -> object:
+    """Changes when any of the model's weights does."""
+    return [(p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype) for p in model.parameters()]

@@ -1,0 +1,113 @@
+"""The compiled library of the native engine: which one is loaded, and its C interface (native/dacodec.h) in ctypes.
+
+There is one library for each instruction set, all of the same source. The generic one runs everywhere and tells
+which is the best for this processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+
+from dacodec.errors import EngineError
+
+TARGETS = ("avx512", "avx2", "generic")  # best first
+
+KINDS = {"conv": 0, "unit": 1, "down": 2, "up": 3}
+ACTIVATIONS = {"none": 0, "snake": 1, "tanh": 2}
+
+_Floats = POINTER(c_float)
+_Doubles = POINTER(c_double)
+
+
+class WinogradMatrices(Structure):
+    """``struct dac_winograd``."""
+
+    _fields_ = [
+        ("outputs", c_int32),
+        ("taps", c_int32),
+        ("at", _Doubles),
+        ("g", _Doubles),
+        ("bt", _Doubles),
+    ]
+
+
+class LayerWeights(Structure):
+    """``struct dac_layer``."""
+
+    _fields_ = [
+        *[(name, c_int32) for name in ("kind", "activation", "in_channels", "out_channels", "in_width",
+                                       "out_width", "kernel", "stride", "dilation", "padding")],
+        ("winograd", POINTER(WinogradMatrices)),
+        *[(name, _Floats) for name in ("weight", "bias", "alpha", "alpha1", "alpha2", "weight2", "bias2")],
+    ]  # fmt: skip
+
+
+class QuantizerWeights(Structure):
+    """``struct dac_quantizer_weights``."""
+
+    _fields_ = [
+        *[(name, c_int32) for name in ("n_codebooks", "codebook_size", "codebook_dim", "hidden_size", "in_width")],
+        *[(name, _Floats) for name in ("in_proj", "in_bias", "codebooks", "directions", "feedback")],
+    ]  # fmt: skip
+
+
+class Library:
+    """One compiled library, its functions with their types."""
+
+    def __init__(self, path: Path) -> None:
+        self._dll = ctypes.CDLL(str(path))
+        self.target = self._function("target", c_char_p)().decode()
+        self.best_target = self._function("best_target", c_char_p)
+        self.error = self._function("error", c_char_p)
+        self.network = self._function("network", c_void_p, POINTER(LayerWeights), c_int32, c_int32)
+        self.network_free = self._function("network_free", None, c_void_p)
+        self.state_bytes = self._function("state_bytes", c_int64, c_void_p)
+        self.state_init = self._function("state_init", None, c_void_p, c_void_p)
+        self.push = self._function(
+            "push", c_int64, c_void_p, c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int32, c_int32
+        )
+        self.quantizer = self._function("quantizer", c_void_p, POINTER(QuantizerWeights))
+        self.quantizer_free = self._function("quantizer_free", None, c_void_p)
+        self.quantize = self._function(
+            "quantize", c_int32, c_void_p, c_void_p, c_int64, c_int32, c_void_p, c_int32
+        )
+
+    def fail(self) -> EngineError:
+        """What the last call that failed in this thread complained of."""
+        return EngineError(f"the native engine failed: {self.error().decode()}")
+
+    def _function(self, name: str, result: object, *arguments: object) -> ctypes._NamedFuncPointer:
+        function = getattr(self._dll, f"dac_{name}")
+        function.restype, function.argtypes = result, arguments
+        return function
+
+
+def library_path(target: str) -> Path:
+    return Path(__file__).with_name(f"_native_{target}.so")
+
+
+def is_built() -> bool:
+    """Whether the package was installed where there was a compiler."""
+    return library_path("generic").exists()
+
+
+@cache
+def load_library(target: str | None = None) -> Library:
+    """The library for ``target``; left out, for the best instruction set that this processor has.
+
+    Raises:
+        EngineError: if the package was installed without it.
+    """
+    if not is_built():
+        raise EngineError(
+            "the native engine was not built, for want of a C++ compiler; install one (g++ or clang++) and "
+            "install dacodec again, or use engine='torch'"
+        )
+    if target is None:
+        best = Library(library_path("generic")).best_target().decode()
+        built = [t for t in TARGETS[TARGETS.index(best) :] if library_path(t).exists()]
+        target = built[0]
+    return Library(library_path(target))
