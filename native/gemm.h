@@ -62,6 +62,7 @@ static void tile(const Factors& f, float* c, long c_stride, const Epilogue& fini
     const float* a = f.a;
     const float* b = f.b;
     for (long tap = 0; tap < f.taps; tap++, a += f.tap_stride) {
+#pragma GCC unroll 4
         for (long k = 0; k < f.depth; k++, b += VECTORS * W) {
             V weights[VECTORS];
 #pragma GCC unroll 4
