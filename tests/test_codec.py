@@ -11,10 +11,10 @@ from models import SHAPES, save_model
 from dacodec import Codec, Encoded
 from dacodec.audio import as_float, loudness_lufs
 from dacodec.container import Reader
-from dacodec.engine import TorchEngine, chunks
+from dacodec.engine import TorchEngine
+from dacodec.engine.base import Pushed
 from dacodec.engine.batches import MAX_WASTE, padding_waste, plan_batches
 from dacodec.errors import AudioError, CodesError, EngineError, FormatError, ModelMismatchError, OutputError
-from dacodec.geometry import Geometry
 
 
 @pytest.fixture(scope="module")
@@ -152,12 +152,14 @@ class Through:
     def __init__(self, geometry):
         self.geometry = geometry
 
-    def encode(self, audio, lengths=None, n_quantizers=None):
+    def push_audio(self, audio, state, n_quantizers, end):
+        assert end  # shorter than a chunk
         self.audio = audio
-        return torch.zeros(len(audio), n_quantizers, self.geometry.frames(audio.shape[-1]), dtype=torch.long)
+        codes = torch.zeros(len(audio), n_quantizers, self.geometry.frames(audio.shape[-1]), dtype=torch.long)
+        return Pushed(codes, None)
 
-    def decode(self, codes, lengths=None):
-        return self.audio
+    def push_codes(self, codes, state, end):
+        return Pushed(self.audio, None)
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
@@ -376,58 +378,3 @@ def test_in_chunks_as_whole(codecs, name, frames):
         assert np.abs(chunked.decode(encoded) - whole.decode(encoded)).max() < 1e-6
     finally:
         engine.model.float()
-
-
-class Latents:
-    """An engine that gives the latents instead of codes: they show every error, codes only large ones."""
-
-    def __init__(self, engine):
-        self.geometry, self.model = engine.geometry, engine.model
-
-    @torch.no_grad()
-    def encode(self, audio, lengths=None, n_quantizers=None):
-        return self.model.encoder(audio[:, None].to(self.model.dtype))
-
-    @torch.no_grad()
-    def decode(self, latents, lengths=None):
-        return self.model.decoder(latents)[:, 0]
-
-
-def chunk_errors(codecs, name, frames):
-    """How far encoding and decoding in chunks are from the whole, relative, in float64."""
-    model = codecs[name].engine.model
-    model.double()
-    try:
-        engine = Latents(codecs[name].engine)
-        audio = torch.from_numpy(tone(model.config.hop_length * 61 + 17, 2)).double()
-        latents = [
-            torch.cat(list(chunks.encode_chunks(engine, [audio], None, n)), 2) for n in (frames, 10**6)
-        ]
-        decoded = [torch.cat(list(chunks.decode_chunks(engine, [latents[1]], n)), 1) for n in (frames, 10**6)]
-        return [float((a - b).abs().max() / b.pow(2).mean().sqrt()) for a, b in (latents, decoded)]
-    finally:
-        model.float()
-
-
-@pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("frames", [1, 2, 7, 40])
-def test_chunks_are_exact(codecs, name, frames):
-    assert max(chunk_errors(codecs, name, frames)) < 1e-12
-
-
-@pytest.mark.parametrize("mutation", ["encoder_halo", "decoder_halo", "phase"])
-@pytest.mark.parametrize("name", SHAPES)
-def test_chunks_see_a_wrong_halo_or_phase(codecs, name, mutation, monkeypatch):
-    if mutation == "phase":
-        windows = chunks._windows
-
-        def shifted(*args):
-            for window in windows(*args):
-                yield window if window.skip == 0 else window._replace(steps=torch.roll(window.steps, 1, -1))
-
-        monkeypatch.setattr(chunks, "_windows", shifted)
-    else:
-        exact = getattr(Geometry, mutation).fget
-        monkeypatch.setattr(Geometry, mutation, property(lambda self: exact(self) - 1))
-    errors = chunk_errors(codecs, name, 2)
-    assert errors[0 if mutation == "encoder_halo" else 1] > 1e-9

@@ -11,7 +11,9 @@ from models import SHAPES, save_model
 from dacodec import DacModel
 from dacodec.audio import read, resample
 from dacodec.engine import TorchEngine
+from dacodec.engine.base import Pushed
 from dacodec.engine.chunks import decode_chunks, encode_chunks
+from dacodec.engine.pieces import encoder_in_pieces
 
 CLIPS = Path(__file__).parent / "data" / "clips"
 SECONDS = 120
@@ -22,11 +24,11 @@ class Latents:
     """An engine whose codes are the encoder's latents."""
 
     def __init__(self, model):
-        self.geometry, self.model = model.geometry, model
+        self.geometry, self.encoder = model.geometry, encoder_in_pieces(model.encoder)
 
     @torch.inference_mode()
-    def encode(self, audio, lengths=None, n_quantizers=None):
-        return self.model.encoder(audio[:, None])
+    def push_audio(self, audio, state, n_quantizers, end):
+        return Pushed(*self.encoder.push(audio[:, None], state, end))
 
 
 def recording(rate, seed):

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from dacodec.geometry import Geometry
+
+State = Any
+"""Where rows stand between two pushes: a value, which may be copied, kept and pickled; None before the first.
+It fits the kind of engine and the model that made it, and as many rows."""
+
+
+class Pushed(NamedTuple):
+    output: Tensor
+    state: State
 
 
 class Engine(Protocol):
@@ -15,7 +24,8 @@ class Engine(Protocol):
     Every call is on its own (no state is kept between calls) and safe from several threads. Rows may be the
     channels of one recording or different recordings. Audio is float32 on the CPU; engines move and convert.
 
-    Streaming will add ``init_state`` and ``step``, with the state as an argument and a return value.
+    ``encode`` and ``decode`` take whole signals, ``push_audio`` and ``push_codes`` the same signals piece by
+    piece: all outputs of a signal together are those of the whole, whatever the pieces.
     """
 
     geometry: Geometry
@@ -36,5 +46,24 @@ class Engine(Protocol):
 
         Args:
             lengths: [B] frames of each row that are real; the audio beyond is 0. Left out, all are real.
+        """
+        ...
+
+    def push_audio(
+        self, audio: Tensor, state: State = None, n_quantizers: int | None = None, end: bool = False
+    ) -> Pushed:
+        """The codes [B, K, F] that the next ``audio`` [B, T] completes, F and T any number.
+
+        Args:
+            state: as the push before returned it.
+            end: these are the last samples; of the whole signal there is a multiple of the hop.
+        """
+        ...
+
+    def push_codes(self, codes: Tensor, state: State = None, end: bool = False) -> Pushed:
+        """The audio [B, T] that the next ``codes`` [B, K, F] complete, F and T any number.
+
+        Args:
+            state, end: as for :meth:`push_audio`.
         """
         ...

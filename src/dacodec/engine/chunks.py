@@ -1,7 +1,4 @@
-"""Signals of any length in constant memory, with exactly the result of coding them whole.
-
-A frame depends on a bounded stretch of the signal. Each chunk is given as much context a side as that takes (the
-halo, from geometry), at the phase that it has in the whole signal, and what the context makes is dropped.
+"""Signals of any length in constant memory: pushed through an engine piece by piece.
 
 Shapes: C channels, T samples, K codebooks, F frames, any number of T and F in each block.
 """
@@ -9,13 +6,14 @@ Shapes: C channels, T samples, K codebooks, F frames, any number of T and F in e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dacodec.engine.base import Engine
+from dacodec.engine.base import Engine, Pushed, State
 
 CHUNK_SECONDS = 5.0
 # Rows that an engine gets at once are bounded, so that many channels take no more memory than two.
@@ -35,69 +33,45 @@ def encode_chunks(
     The end is padded with zeros to as many frames as it takes to decode all samples again.
     """
     geometry = engine.geometry
-
-    def padded(n_samples: int) -> tuple[int, int]:
-        n_frames = geometry.frames_needed(n_samples)
-        return n_frames, geometry.samples_needed(n_frames)
-
-    hop = geometry.config.hop_length
-    for window in _windows(blocks, hop, geometry.encoder_halo, frames_a_chunk, padded):
-        codes = _by_rows(lambda rows: engine.encode(rows, None, n_quantizers), window.steps)
-        yield codes[:, :, window.skip : window.skip + window.keep]
+    n_samples = n_frames = 0
+    state: State = None
+    for piece, last in _pieces(blocks, frames_a_chunk * geometry.config.hop_length):
+        n_samples += piece.shape[1]
+        if last:
+            wanted = geometry.frames_needed(n_samples)
+            piece = F.pad(piece, (0, geometry.samples_needed(wanted) - n_samples))
+        push = partial(engine.push_audio, n_quantizers=n_quantizers, end=last)
+        codes, state = _push_rows(push, piece, state)
+        yield codes[:, :, : wanted - n_frames] if last else codes
+        n_frames += codes.shape[2]
 
 
 def decode_chunks(engine: Engine, blocks: Iterable[Tensor], frames_a_chunk: int) -> Iterator[Tensor]:
     """Audio [C, T], bit by bit, of codes that come in ``blocks`` [C, K, F]."""
-    geometry = engine.geometry
-    hop = geometry.config.hop_length
-    for window in _windows(blocks, 1, geometry.decoder_halo, frames_a_chunk, lambda n: (n, n)):
-        audio = _by_rows(engine.decode, window.steps)
-        yield audio[:, window.skip * hop : None if window.last else (window.skip + window.keep) * hop]
+    state: State = None
+    for piece, last in _pieces(blocks, frames_a_chunk):
+        audio, state = _push_rows(partial(engine.push_codes, end=last), piece, state)
+        yield audio
 
 
-class _Window(NamedTuple):
-    """A chunk with its context: of what it makes, ``keep`` frames after the first ``skip`` are wanted."""
-
-    steps: Tensor  # [..., T]
-    skip: int
-    keep: int
+class _Piece(NamedTuple):
+    steps: Tensor  # [C, ..., T]
     last: bool
 
 
-def _windows(
-    blocks: Iterable[Tensor],
-    hop: int,
-    halo: int,
-    size: int,
-    padded: Callable[[int], tuple[int, int]],
-) -> Iterator[_Window]:
-    """Cut a signal, ``hop`` steps a frame, into windows of ``size`` frames and ``halo`` frames a side.
-
-    ``padded`` tells, of the whole number of steps, how many frames and steps it is to be taken as.
-    """
-    start = done = 0  # frames: where the buffer begins, and what was cut already
+def _pieces(blocks: Iterable[Tensor], size: int) -> Iterator[_Piece]:
+    """A signal in pieces of ``size`` steps, the last one of 1 to ``size``."""
     buffer: Tensor | None = None
-
-    def cut(stop: int, last: bool) -> _Window:
-        nonlocal start, done, buffer
-        assert buffer is not None
-        window = _Window(buffer[..., : (stop + halo - start) * hop], done - start, stop - done, last)
-        keep_from = max(0, stop - halo)
-        buffer, start, done = buffer[..., (keep_from - start) * hop :], keep_from, stop
-        return window
-
     for block in blocks:
         buffer = block if buffer is None else torch.cat([buffer, block], -1)
-        while start * hop + buffer.shape[-1] >= (done + size + halo) * hop:
-            yield cut(done + size, last=False)
-    if buffer is None:
-        return
-    end = start * hop + buffer.shape[-1]
-    n_frames, n_steps = padded(end)
-    buffer = F.pad(buffer, (0, n_steps - end))
-    while done < n_frames:
-        yield cut(min(done + size, n_frames), last=done + size >= n_frames)
+        while buffer.shape[-1] > size:
+            yield _Piece(buffer[..., :size], last=False)
+            buffer = buffer[..., size:]
+    if buffer is not None and buffer.shape[-1]:
+        yield _Piece(buffer, last=True)
 
 
-def _by_rows(run: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    return torch.cat([run(part) for part in torch.split(rows, _ROWS)])
+def _push_rows(push: Callable[..., Pushed], rows: Tensor, states: State) -> Pushed:
+    parts = torch.split(rows, _ROWS)
+    pushed = [push(part, state) for part, state in zip(parts, states or [None] * len(parts), strict=True)]
+    return Pushed(torch.cat([p.output for p in pushed]), [p.state for p in pushed])

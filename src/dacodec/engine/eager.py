@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dacodec.engine.base import Pushed, State
+from dacodec.engine.pieces import decoder_in_pieces, encoder_in_pieces
 from dacodec.model import DacModel
 
 
@@ -15,9 +17,13 @@ class TorchEngine:
         self.model = model.eval()
         self.geometry = model.geometry
         self._encoder, self._decoder = model.encoder, model.decoder
+        self._push_encoder = encoder_in_pieces(model.encoder).push
+        self._push_decoder = decoder_in_pieces(model.decoder).push
         if compiled:
             self._encoder = torch.compile(model.encoder, dynamic=True)  # type: ignore[assignment]
             self._decoder = torch.compile(model.decoder, dynamic=True)  # type: ignore[assignment]
+            self._push_encoder = torch.compile(self._push_encoder, dynamic=True)
+            self._push_decoder = torch.compile(self._push_decoder, dynamic=True)
 
     @torch.inference_mode()
     def encode(self, audio: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
@@ -37,3 +43,21 @@ class TorchEngine:
         lengths = None if lengths is None else lengths.to(model.device)
         latents = model.quantizer.from_codes(codes.to(model.device)).quantized_representation
         return self._decoder(latents, lengths)[:, 0].float().cpu()
+
+    @torch.inference_mode()
+    def push_audio(
+        self, audio: Tensor, state: State = None, n_quantizers: int | None = None, end: bool = False
+    ) -> Pushed:
+        quantizer = self.model.quantizer
+        n = quantizer.check_count(n_quantizers)
+        x = audio.to(self.model.device, self.model.dtype)[:, None]
+        latents, state = self._push_encoder(x, state, end)
+        if not latents.shape[-1]:
+            return Pushed(torch.zeros(len(audio), n, 0, dtype=torch.int64), state)
+        return Pushed(quantizer(latents, n).audio_codes.cpu(), state)
+
+    @torch.inference_mode()
+    def push_codes(self, codes: Tensor, state: State = None, end: bool = False) -> Pushed:
+        latents = self.model.quantizer.from_codes(codes.to(self.model.device)).quantized_representation
+        audio, state = self._push_decoder(latents, state, end)
+        return Pushed(audio[:, 0].float().cpu(), state)

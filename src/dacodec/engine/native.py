@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dacodec.engine.base import Pushed, State
 from dacodec.engine.native_library import (
     ACTIVATIONS,
     KINDS,
@@ -91,6 +92,31 @@ class NativeEngine:
             out[: len(decoded)] = decoded[:, 0]
         return audio
 
+    def push_audio(
+        self, audio: Tensor, state: State = None, n_quantizers: int | None = None, end: bool = False
+    ) -> Pushed:
+        packed, geometry = self.packed(), self.geometry
+        audio = audio.detach().to("cpu", torch.float32)
+        n = self.model.quantizer.check_count(n_quantizers)
+        most = audio.shape[1] // geometry.config.hop_length + 2 * geometry.encoder_halo + 2
+        codes, states = [], []
+        for row, before in zip(audio, state or [packed.encoder.start()] * len(audio), strict=True):
+            latents, after = packed.encoder.push(row[:, None], before, most, self.threads, end)
+            codes.append(packed.quantizer.quantize(latents, n, self.threads))
+            states.append(after)
+        return Pushed(torch.stack(codes), tuple(states))
+
+    def push_codes(self, codes: Tensor, state: State = None, end: bool = False) -> Pushed:
+        packed, geometry, config = self.packed(), self.geometry, self.model.config
+        codes = check_codes(codes.detach().cpu(), config.n_codebooks, config.codebook_size)
+        most = (codes.shape[2] + 2 * geometry.decoder_halo + 2) * config.hop_length
+        audio, states = [], []
+        for row, before in zip(codes, state or [packed.decoder.start()] * len(codes), strict=True):
+            decoded, after = packed.decoder.push(packed.embed(row), before, most, self.threads, end)
+            audio.append(decoded[:, 0])
+            states.append(after)
+        return Pushed(torch.stack(audio), tuple(states))
+
     def packed(self) -> PackedModel:
         """The model's weights as the library wants them.
 
@@ -129,13 +155,6 @@ class PackedModel:
         vectors = self._vectors[torch.arange(k)[:, None], codes]  # [K, F, d + 1]
         rows[:, : k * vectors.shape[2]] = vectors.transpose(0, 1).flatten(1)
         return rows
-
-
-class Pushed(NamedTuple):
-    """What :meth:`Network.push` returns."""
-
-    rows: Tensor  # [steps, out_width]
-    state: Tensor  # uint8, to be given to the next push
 
 
 class Network:
@@ -181,7 +200,7 @@ class Network:
 
     def run(self, rows: Tensor, most_rows: int, threads: int) -> Tensor:
         """What the chain makes of a whole signal."""
-        return self.push(rows, self.start(), most_rows, threads, end=True).rows
+        return self.push(rows, self.start(), most_rows, threads, end=True).output
 
 
 class Quantizer:
