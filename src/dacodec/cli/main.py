@@ -7,7 +7,7 @@ import sys
 import typer
 
 from dacodec import __version__, errors
-from dacodec.cli import decode, download, encode, import_weights, info
+from dacodec.cli import decode, download, encode, import_dac, import_weights, info, peel, repair, verify
 
 # What a script can tell apart. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C.
 EXIT_CODES: list[tuple[type[errors.DacodecError], int]] = [
@@ -15,6 +15,7 @@ EXIT_CODES: list[tuple[type[errors.DacodecError], int]] = [
     (errors.AudioError, 3),
     (errors.InputError, 3),
     (errors.FormatError, 4),
+    (errors.PriorError, 5),
     (errors.ModelMismatchError, 5),
     (errors.CheckpointError, 6),
     (errors.OutputError, 7),
@@ -29,6 +30,10 @@ app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
 app.command("info")(info.info)
 app.command("download")(download.download)
+app.command("peel")(peel.peel)
+app.command("verify")(verify.verify)
+app.command("repair")(repair.repair)
+app.command("import-dac")(import_dac.import_dac)
 app.command("import-weights")(import_weights.import_weights)
 
 

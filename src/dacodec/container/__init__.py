@@ -13,6 +13,7 @@
 """
 
 from dacodec.container.datagram import from_datagram, to_datagram
+from dacodec.container.descript import DescriptFile, read_descript
 from dacodec.container.extensions import Extension, Tag
 from dacodec.container.format import SUFFIX
 from dacodec.container.header import AS_GIVEN, MID_SIDE, Header
@@ -30,6 +31,7 @@ __all__ = [
     "PRIOR_FILE",
     "SUFFIX",
     "Damage",
+    "DescriptFile",
     "Extension",
     "Header",
     "Packet",
@@ -41,6 +43,7 @@ __all__ = [
     "from_datagram",
     "peel",
     "prior_of_model",
+    "read_descript",
     "read_prior",
     "repair",
     "to_datagram",

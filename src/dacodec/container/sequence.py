@@ -182,6 +182,7 @@ class PacketSequence:
                 continue
             self.has_index |= block.head.kind == INDEX
             if block.head.kind == INDEX or block.head.first_frame < self.n_frames:
+                offset = offset if reason else self._source.offset
                 continue
             self._note_gap(block, offset, reason)
             if block.head.kind == END:
@@ -231,10 +232,9 @@ class PacketSequence:
         By the index if there is one, else from head to head. ``file`` must be seekable.
         """
         self._is_over, self._knows_all = False, False
-        self._go_to(self._first_block, 0)
-        for entry in self._entries():
-            if entry.first_frame <= frame:
-                self._go_to(entry.offset, entry.first_frame)
+        before = [entry for entry in self._entries() if entry.first_frame <= frame]
+        nearest = before[-1] if before else Entry(0, self._first_block)
+        self._go_to(nearest.offset, nearest.first_frame)
         offset = self._source.offset
         while not self._reaches(frame):
             offset = self._source.offset
