@@ -111,6 +111,7 @@ class Codec:
         n_quantizers: int | None = None,
         bitrate_kbps: float | None = None,
         loudness_lufs: float | None = None,
+        mid_side: bool = False,
     ) -> Encoded:
         """Audio to codes.
 
@@ -121,15 +122,21 @@ class Codec:
             bitrate_kbps: instead, as many codebooks as fit in this rate of all channels together.
             loudness_lufs: bring the audio to this loudness (ITU-R BS.1770) before coding, as far as it does
                 not clip; decoding takes it back. DAC was trained at -16.
+            mid_side: code the mid and side of a stereo recording rather than left and right: errors then lie
+                where the channels agree or differ, and what is in the middle stays there.
 
         Raises:
             AudioError: if the audio is empty or of a wrong shape or dtype, or holds NaN or infinity.
             CodesError: if ``n_quantizers`` or ``bitrate_kbps`` cannot be had.
         """
-        given = _given(audio, sampling_rate, loudness_lufs)
+        given = _given(audio, sampling_rate, loudness_lufs, mid_side)
         n_quantizers = self.choose_n_quantizers(len(given.samples), n_quantizers, bitrate_kbps)
         blocks = self.encode_blocks(
-            [given.samples], given.sampling_rate, n_quantizers=n_quantizers, gain=given.gain
+            [given.samples],
+            given.sampling_rate,
+            n_quantizers=n_quantizers,
+            gain=given.gain,
+            mid_side=mid_side,
         )
         return self._encoded(np.concatenate(list(blocks), axis=2), given)
 
@@ -148,8 +155,9 @@ class Codec:
         """
         self.check_model(encoded.model, encoded.n_codebooks, allow_other_model)
         blocks = self.decode_blocks(
-            [encoded.codes], encoded.sampling_rate, n_samples=encoded.n_samples, gain=encoded.gain
-        )
+            [encoded.codes], encoded.sampling_rate, n_samples=encoded.n_samples, gain=encoded.gain,
+            mid_side=encoded.mid_side,
+        )  # fmt: skip
         return _joined(blocks, encoded)
 
     def encode_batch(
@@ -160,6 +168,7 @@ class Codec:
         n_quantizers: int | None = None,
         bitrate_kbps: float | None = None,
         loudness_lufs: float | None = None,
+        mid_side: bool = False,
     ) -> list[Encoded]:
         """Many recordings at once: what :meth:`encode` gives for each, in the order given.
 
@@ -172,12 +181,14 @@ class Codec:
         rates = [sampling_rates] * len(audios) if isinstance(sampling_rates, int) else sampling_rates
         if len(rates) != len(audios):
             raise AudioError(f"{len(audios)} recordings but {len(rates)} sampling rates; give one for each")
-        given = [_given(audio, rate, loudness_lufs) for audio, rate in zip(audios, rates, strict=True)]
+        given = [
+            _given(audio, rate, loudness_lufs, mid_side) for audio, rate in zip(audios, rates, strict=True)
+        ]
         counts = [self.choose_n_quantizers(len(g.samples), n_quantizers, bitrate_kbps) for g in given]
         rows = [
             row
             for g in given
-            for row in torch.cat(list(self._at_model_rate([g.samples], g.sampling_rate, g.gain)), 1)
+            for row in torch.cat(list(self._at_model_rate([g.samples], g.sampling_rate, g.gain, mid_side)), 1)
         ]
         # The codes of fewer codebooks are the first of the codes of more.
         frames = chunk_frames(self.engine, self.chunk_seconds)
@@ -202,6 +213,7 @@ class Codec:
                     one.sampling_rate,
                     one.n_samples,
                     one.gain,
+                    one.mid_side,
                 ),
                 one,
             )
@@ -215,10 +227,11 @@ class Codec:
         *,
         n_quantizers: int | None = None,
         gain: float = 1.0,
+        mid_side: bool = False,
     ) -> Iterator[Codes]:
         """Codes [C, K, F], bit by bit, of a recording that comes in blocks [C, T]: the same as of the whole."""
         frames = chunk_frames(self.engine, self.chunk_seconds)
-        at_model_rate = self._at_model_rate(blocks, sampling_rate, gain)
+        at_model_rate = self._at_model_rate(blocks, sampling_rate, gain, mid_side)
         yield from map(_uint16, encode_chunks(self.engine, at_model_rate, n_quantizers, frames))
 
     def decode_blocks(
@@ -228,13 +241,14 @@ class Codec:
         *,
         n_samples: int | Callable[[], int],
         gain: float = 1.0,
+        mid_side: bool = False,
     ) -> Iterator[Samples]:
         """Audio [C, T], bit by bit, of codes that come in blocks [C, K, F].
 
         Args:
             n_samples: how many in all, per channel; a function, if that is known only after the last block.
         """
-        yield from self._at_given_rate(self.decode_raw(blocks), sampling_rate, n_samples, gain)
+        yield from self._at_given_rate(self.decode_raw(blocks), sampling_rate, n_samples, gain, mid_side)
 
     def from_codes(
         self, codes: Any, *, sampling_rate: int | None = None, n_samples: int | None = None
@@ -283,7 +297,10 @@ class Codec:
             raise CodesError(f"n_quantizers must be from 1 to {most}, got {n_quantizers}")
         return n_quantizers
 
-    def _at_model_rate(self, blocks: Iterable[Samples], sampling_rate: int, gain: float) -> Iterator[Tensor]:
+    def _at_model_rate(
+        self, blocks: Iterable[Samples], sampling_rate: int, gain: float, mid_side: bool
+    ) -> Iterator[Tensor]:
+        blocks = audio_io.mid_side(blocks) if mid_side else blocks
         scaled = blocks if gain == 1 else (block * np.float32(gain) for block in blocks)
         yield from map(torch.from_numpy, resample_blocks(scaled, sampling_rate, self.sampling_rate))
 
@@ -294,7 +311,12 @@ class Codec:
         return (block.numpy() for block in decode_chunks(self.engine, codes, frames))
 
     def _at_given_rate(
-        self, decoded: Iterable[Samples], sampling_rate: int, n_samples: int | Callable[[], int], gain: float
+        self,
+        decoded: Iterable[Samples],
+        sampling_rate: int,
+        n_samples: int | Callable[[], int],
+        gain: float,
+        mid_side: bool,
     ) -> Iterator[Samples]:
         # What pads the last frame is cut off before resampling, as it was put on after resampling.
         def n_model() -> int:
@@ -308,12 +330,14 @@ class Codec:
             cut = ending_at(decoded, n_model, _PADDING_FRAMES * self.model.hop_length)
             resampled = resample_blocks(cut, self.sampling_rate, sampling_rate)
             given = ending_at(resampled, n_samples, -(-sampling_rate // self.sampling_rate))
-        for block in given:
+        for block in audio_io.left_right(given) if mid_side else given:
             yield block / np.float32(gain)
 
     def _encoded(self, codes: Codes, given: _Given) -> Encoded:
         n_samples = given.samples.shape[1]
-        return Encoded(codes, given.sampling_rate, n_samples, self.model, given.gain, given.flat)
+        return Encoded(
+            codes, given.sampling_rate, n_samples, self.model, given.gain, given.mid_side, given.flat
+        )
 
     def check_model(self, theirs: Model, n_codebooks: int, allow_other_model: bool = False) -> None:
         """Raise ModelMismatchError unless codes of ``theirs`` can be decoded here."""
@@ -338,15 +362,17 @@ class _Given(NamedTuple):
     samples: Samples  # [C, T]
     sampling_rate: int  # Hz
     gain: float  # to be multiplied by
+    mid_side: bool  # to be coded so
     flat: bool  # it came as [T]
 
 
-def _given(audio: Any, sampling_rate: int, loudness_lufs: float | None) -> _Given:
+def _given(audio: Any, sampling_rate: int, loudness_lufs: float | None, mid_side: bool) -> _Given:
     samples, sampling_rate = audio_io.as_float(audio), audio_io.check_sampling_rate(sampling_rate)
     gain = 1.0
     if loudness_lufs is not None:
         gain = transcode.gain_to([samples], len(samples), sampling_rate, loudness_lufs)
-    return _Given(samples, sampling_rate, gain, flat=np.ndim(audio) == 1)
+    transcode.check_mid_side(len(samples), mid_side)
+    return _Given(samples, sampling_rate, gain, mid_side, flat=np.ndim(audio) == 1)
 
 
 def _joined(blocks: Iterable[Samples], encoded: Encoded) -> NDArray[np.float32]:

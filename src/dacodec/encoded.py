@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dacodec.container import Header, Reader, Writer
+from dacodec.container import AS_GIVEN, MID_SIDE, Header, Reader, Writer, prior_of_model
 from dacodec.errors import CodesError
 from dacodec.files import new_file, open_input
+
+_PACKETS_AHEAD = 1 << 10  # decoded together: many are faster than one
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,13 @@ def header_of(
     channels: int,
     n_samples: int | None,
     gain: float = 1.0,
+    mid_side: bool = False,
 ) -> Header:
-    """The header of a file with codes of ``model``; the rest as :class:`~dacodec.container.Header` says."""
+    """The header of a file with codes of ``model``; the rest as :class:`~dacodec.container.Header` says.
+
+    The codes will be entropy-coded if the package has a prior for the model.
+    """
+    prior = prior_of_model(model.fingerprint)
     return Header(
         model_name=model.name,
         fingerprint=model.fingerprint,
@@ -68,6 +75,8 @@ def header_of(
         channels=channels,
         n_samples=n_samples,
         gain=gain,
+        channel_coding=MID_SIDE if mid_side else AS_GIVEN,
+        prior_id=None if prior is None else prior.id,
     )
 
 
@@ -90,10 +99,10 @@ class Summary:
         return header.channels * header.n_codebooks * model_of(header).kbps_per_codebook
 
     @staticmethod
-    def read(path: str | os.PathLike[str]) -> Summary:
-        """Read and check a whole file, a packet at a time. Errors as :meth:`Encoded.load`."""
+    def read(path: str | os.PathLike[str], conceal: bool = False) -> Summary:
+        """Read and check a whole file. Errors as :meth:`Encoded.load`; with ``conceal`` damage is passed over."""
         with open_input(path) as file:
-            reader = Reader(file)
+            reader = Reader(file, conceal=conceal, packets_ahead=_PACKETS_AHEAD)
             for _ in reader:
                 pass
             assert reader.n_samples is not None
@@ -112,6 +121,7 @@ class Encoded:
         n_samples: per channel at ``sampling_rate``.
         model: which model made the codes.
         gain: what the audio was multiplied by before coding.
+        mid_side: the two channels of the codes are mid and side of left and right.
         flat: the audio was given as [T] and is given back so.
     """
 
@@ -120,6 +130,7 @@ class Encoded:
     n_samples: int
     model: Model
     gain: float = 1.0
+    mid_side: bool = False
     flat: bool = False
 
     @property
@@ -173,7 +184,7 @@ class Encoded:
             raise CodesError("nothing to concatenate")
         first, last = parts[0], parts[-1]
         for part in parts:
-            for name in ("model", "sampling_rate", "n_channels", "n_codebooks", "gain"):
+            for name in ("model", "sampling_rate", "n_channels", "n_codebooks", "gain", "mid_side"):
                 if getattr(part, name) != getattr(first, name):
                     raise CodesError(
                         f"cannot concatenate: {name} is {getattr(first, name)} and {getattr(part, name)}"
@@ -204,12 +215,25 @@ class Encoded:
             codes = reader.read_codes()
             header = reader.header
             assert reader.n_samples is not None
-            return Encoded(codes, header.sampling_rate, reader.n_samples, model_of(header), header.gain)
+            return Encoded(
+                codes,
+                header.sampling_rate,
+                reader.n_samples,
+                model_of(header),
+                header.gain,
+                header.channel_coding == MID_SIDE,
+            )
 
     def header(self) -> Header:
         """What the file says about itself."""
         return header_of(
-            self.model, self.n_codebooks, self.sampling_rate, self.n_channels, self.n_samples, self.gain
+            self.model,
+            self.n_codebooks,
+            self.sampling_rate,
+            self.n_channels,
+            self.n_samples,
+            self.gain,
+            self.mid_side,
         )
 
     def _sample_of(self, frame: int) -> int:

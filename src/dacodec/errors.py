@@ -39,6 +39,10 @@ class FormatError(DacodecError, ValueError):
         super().__init__(message if offset is None else f"{message} (at byte {offset})")
 
 
+class PriorError(DacodecError):
+    """Entropy-coded codes whose prior is not at hand, or a prior that is damaged."""
+
+
 class InputError(DacodecError):
     """An input that is not there or cannot be read."""
 

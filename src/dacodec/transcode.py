@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dacodec.audio import (
     AudioReader,
@@ -22,10 +21,11 @@ from dacodec.audio import (
     Samples,
     between,
     exactly,
+    left_right,
     resample_blocks,
     resampled_length,
 )
-from dacodec.container import Reader, Writer
+from dacodec.container import MID_SIDE, Reader, Writer
 from dacodec.encoded import Summary, header_of, model_of
 from dacodec.errors import AudioError
 from dacodec.files import new_file, open_input
@@ -83,6 +83,7 @@ def encode_stream(
     n_quantizers: int | None = None,
     bitrate_kbps: float | None = None,
     gain: float = 1.0,
+    mid_side: bool = False,
     start_seconds: float = 0.0,
     duration_seconds: float | None = None,
     progress: Progress | None = None,
@@ -92,17 +93,21 @@ def encode_stream(
     Args:
         n_quantizers, bitrate_kbps: as for :meth:`Codec.encode`.
         gain: multiply by it first; decoding takes it back.
+        mid_side: as for :meth:`Codec.encode`.
         start_seconds, duration_seconds: code only this part.
         progress: is told from time to time how many seconds were read, and of how many (None: unknown). What
             it raises ends the work.
     """
     n_quantizers = codec.choose_n_quantizers(reader.channels, n_quantizers, bitrate_kbps)
+    check_mid_side(reader.channels, mid_side)
     part, rate = _Part(start_seconds, duration_seconds), reader.sampling_rate
     length = part.length(reader)
-    header = header_of(codec.model, n_quantizers, rate, reader.channels, length, gain)
+    header = header_of(codec.model, n_quantizers, rate, reader.channels, length, gain, mid_side)
     blocks = _Counted(part.of(reader), rate, None if length is None else length / rate, progress)
-    with Writer(file, header) as writer:
-        for codes in codec.encode_blocks(blocks, rate, n_quantizers=n_quantizers, gain=gain):
+    with Writer(file, header, index=True) as writer:
+        for codes in codec.encode_blocks(
+            blocks, rate, n_quantizers=n_quantizers, gain=gain, mid_side=mid_side
+        ):
             writer.write(codes)
         writer.close(blocks.n_samples)
     return Summary(header, writer.n_frames, blocks.n_samples)
@@ -193,10 +198,11 @@ def _to_the_end(codec: Codec, reader: Reader) -> Iterator[Samples]:
         assert reader.n_samples is not None
         return reader.n_samples
 
-    codes = (packet.codes for packet in reader)
+    header = reader.header
     return codec.decode_blocks(
-        codes, reader.header.sampling_rate, n_samples=n_samples, gain=reader.header.gain
-    )
+        (packet.codes for packet in reader), header.sampling_rate, n_samples=n_samples, gain=header.gain,
+        mid_side=header.channel_coding == MID_SIDE,
+    )  # fmt: skip
 
 
 def _between_samples(
@@ -211,11 +217,18 @@ def _between_samples(
     last = min(last, resampled_length(n_samples, rate, model.sampling_rate))
     first_frame = max(0, first // model.hop_length - halo)
     last_frame = -(-last // model.hop_length) + halo
-    codes = _frames(reader, first_frame, last_frame)
+    codes = (packet.codes for packet in reader.packets(first_frame, last_frame))
     decoded = between(codec.decode_raw(codes), first - first_frame * model.hop_length)
     resampled = resample_blocks(exactly(decoded, last - first), model.sampling_rate, rate, from_output)
-    for block in exactly(between(resampled, start - from_output), stop - start):
+    given = exactly(between(resampled, start - from_output), stop - start)
+    for block in left_right(given) if reader.header.channel_coding == MID_SIDE else given:
         yield block / np.float32(reader.header.gain)
+
+
+def check_mid_side(channels: int, mid_side: bool) -> None:
+    """Raise AudioError if mid and side are wanted of other than two channels."""
+    if mid_side and channels != 2:
+        raise AudioError(f"mid and side are of two channels, this has {channels}; leave mid_side out")
 
 
 def gain_to(blocks: Iterable[Samples], channels: int, sampling_rate: int, target_lufs: float) -> float:
@@ -237,16 +250,6 @@ def gain_to(blocks: Iterable[Samples], channels: int, sampling_rate: int, target
     if not 2.0**-20 <= gain <= 2.0**20:
         raise AudioError(f"{target_lufs} LUFS is too far from the audio's {loudness:.1f}")
     return float(np.float32(gain))
-
-
-def _frames(reader: Reader, start: int, stop: int) -> Iterator[NDArray[np.uint16]]:
-    """Codes of the frames ``start`` to ``stop``, as far as there are."""
-    for packet in reader:
-        if packet.first_frame >= stop:
-            return
-        codes = packet.codes[:, :, max(0, start - packet.first_frame) : stop - packet.first_frame]
-        if codes.shape[2]:
-            yield codes
 
 
 class _Part:

@@ -11,10 +11,9 @@ from golden_dacz import BLOCKS, CODES, GOLDEN, HEADER, STARTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dacodec.container import Extension, Header, Reader, Writer
+from dacodec.container import Extension, Header, Packet, Reader, Tag, Writer, from_datagram, to_datagram
 from dacodec.container.format import MAX_PACKET_CODES, MAX_SAMPLES
 from dacodec.container.header import max_samples
-from dacodec.container.packet import HEAD, Packet, check_crc, packet_to_bytes, parse_head, parse_packet
 from dacodec.errors import CodesError, FormatError
 
 NAMES = st.text(
@@ -22,9 +21,12 @@ NAMES = st.text(
 ).filter(lambda name: name != "builtin")  # fmt: skip
 FEW_OR_MANY = st.integers(1, 3) | st.integers(1, 255)
 EXTENSIONS = st.lists(
-    st.builds(Extension, st.integers(0x8000, 0xFFFF), st.binary(max_size=9)),
+    st.builds(Extension, st.just(0x8000) | st.integers(0x8003, 0xFFFF), st.binary(max_size=9)),
     max_size=3, unique_by=lambda extension: extension.type,
 ).map(lambda extensions: tuple(sorted(extensions)))  # fmt: skip
+
+TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc")) | st.sampled_from("\n\t"), max_size=20)
+TAGS = st.lists(st.builds(Tag, NAMES, TEXT), max_size=3).map(tuple)
 
 
 @st.composite
@@ -44,6 +46,10 @@ def headers(draw):
         n_samples=draw(st.none() | st.integers(0, MAX_SAMPLES)),
         gain=draw(st.floats(2.0**-24, 2.0**24)),
         packet_frames=draw(st.integers(1, max(most, 1)) | st.integers(1, max(min(most, 5), 1))),
+        channel_coding=draw(st.sampled_from([0, 1] if channels == 2 else [0])),
+        prior_id=draw(st.none() | st.binary(min_size=8, max_size=8)),
+        tags=draw(TAGS),
+        speakers=draw(st.none() | st.just(2**channels - 1)) if channels <= 32 else None,
         extensions=draw(EXTENSIONS),
     )
 
@@ -64,7 +70,6 @@ def test_headers(header):
     assert Reader(io.BytesIO(data)).header == header
     slow, length = slow_dacz.read_header(data)
     assert length == len(data)
-    slow["extensions"] = tuple(Extension(*e) for e in slow["extensions"])
     assert Header(**slow) == header
 
 
@@ -73,7 +78,7 @@ def test_headers(header):
 def test_files(header, portions, flushes, data):
     n_frames = sum(portions)
     n_samples = data.draw(st.integers(0, max_samples(header, n_frames)))
-    header = replaced(header, n_samples=None if header.n_samples is None else n_samples)
+    header = replaced(header, n_samples=None if header.n_samples is None else n_samples, prior_id=None)
     codes = random_codes(header, n_frames)
     file = io.BytesIO()
     with Writer(file, header) as writer:
@@ -139,31 +144,31 @@ def test_portions_leave_no_trace(portions):
 def test_every_packet_is_decodable_alone():
     """The datagram profile: the header from elsewhere, one block at a time, in any order."""
     for i, first_frame in ((2, 4), (1, 0)):
-        block = BLOCKS[i]
-        head = parse_head(HEADER, block[: HEAD.size], 0)
-        check_crc(block, 0)
-        packet = parse_packet(HEADER, head, block, 0)
+        packet = from_datagram(HEADER, BLOCKS[i])
         assert packet.first_frame == first_frame
         np.testing.assert_array_equal(
             packet.codes, np.array(CODES)[:, :, first_frame : first_frame + packet.n_frames]
         )
+        assert to_datagram(HEADER, packet) == BLOCKS[i]
+    relayed = Packet(4, packet.codes[:, :1])  # by a relay that drops a codebook
+    np.testing.assert_array_equal(
+        from_datagram(HEADER, to_datagram(HEADER, relayed)).codes, packet.codes[:, :1]
+    )
 
 
-@pytest.mark.parametrize("codebook_size", [2, 1000, 1024])
-@pytest.mark.parametrize("fewer", [1, 2, 3])
-def test_peeling_is_a_removal(fewer, codebook_size):
-    """A file of fewer codebooks: the first bytes of every body, under heads and CRCs written anew."""
-    shape = {"codebook_size": codebook_size, "n_samples": 0, "packet_frames": 7}
-    header = replaced(HEADER, n_codebooks=4, **shape)
-    codes = random_codes(header, 17)
-    full, lower = written(header, codes), replaced(header, n_codebooks=fewer)
-    data, position = full[: len(full) - 24], len(header.to_bytes())
-    peeled = lower.to_bytes()
-    while position < len(data):
-        _, _, n_frames, first_frame, body, position = slow_dacz.read_block(data, position, vars(header))
-        kept = body[: len(body) // 4 * fewer]
-        peeled += slow_dacz.block_bytes(b"P", fewer, n_frames, first_frame, kept)
-    assert peeled + full[-24:] == written(lower, codes[:, :fewer])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (BLOCKS[3], "without a packet"),
+        (BLOCKS[1] + b"\0", "follows the packet"),
+        (BLOCKS[1][:-1], "truncated"),
+        (BLOCKS[1][:-1] + b"\0", "damaged"),
+        (b"", "truncated"),
+    ],
+)
+def test_a_datagram_is_one_whole_packet(data, message):
+    with pytest.raises(FormatError, match=message):
+        from_datagram(HEADER, data)
 
 
 # Kinds of files
@@ -313,7 +318,7 @@ def test_samples_stay_countable_in_every_language():
 
 def test_no_frames_stand_for_no_samples():
     data = written(replaced(HEADER, n_samples=0), np.empty((2, 2, 0), np.uint16))
-    assert len(data) == STARTS[1] + 24
+    assert len(data) == STARTS[1] + 28
     assert Reader(io.BytesIO(data)).read_codes().shape == (2, 2, 0)
     slow_dacz.read(data)
     with pytest.raises(FormatError, match=r"0\.\.0"):
@@ -347,18 +352,18 @@ def test_codes_that_do_not_fit_are_refused_and_change_nothing(codes, message):
 
 def test_a_file_is_not_longer_than_its_frame_numbers():
     writer = Writer(io.BytesIO(), HEADER)
-    writer._n_written = 2**32 - 5
+    writer._out.n_frames = 2**32 - 5
     with pytest.raises(FormatError, match="4294967295 frames"):
         writer.write(np.array(CODES))
     reader = Reader(io.BytesIO(GOLDEN[: STARTS[1]] + packet_at(2**32 - 5, 4) + packet_at(2**32 - 1, 1)))
-    reader._n_frames = 2**32 - 5
+    reader._sequence.n_frames = 2**32 - 5
     assert next(reader).n_frames == 4
     with pytest.raises(FormatError, match="more than 4294967295 frames"):
         next(reader)
 
 
 def packet_at(first_frame, n_frames):
-    return packet_to_bytes(HEADER, Packet(first_frame, np.zeros((2, 2, n_frames), np.uint16)))
+    return to_datagram(HEADER, Packet(first_frame, np.zeros((2, 2, n_frames), np.uint16)))
 
 
 @pytest.mark.parametrize(
@@ -385,6 +390,20 @@ def packet_at(first_frame, n_frames):
         {"extensions": [(0x8000, b""), (0x8000, b"")]},
         {"extensions": [(0x10000, b"")]},
         {"extensions": [(0x7FFF, b"")]},
+        {"extensions": [(0x8001, b"")]},
+        {"prior_id": bytes(7)},
+        {"channel_coding": 2},
+        {"channel_coding": 1, "channels": 3},
+        {"speakers": 0},
+        {"speakers": 7},
+        {"speakers": 2**33 + 1},
+        {"tags": [("", "a")]},
+        {"tags": [("k" * 256, "a")]},
+        {"tags": [("k", "a" * 65536)]},
+        {"tags": [("k", "\x1b[2J")]},
+        {"tags": [("k\n", "a")]},
+        {"tags": [("k", "\ud800")]},
+        {"tags": [("k", "a" * 40_000), ("k", "a" * 40_000)]},
         {"extensions": [(0x8000, bytes(40_000)), (0x8001, bytes(40_000))]},
     ],
 )

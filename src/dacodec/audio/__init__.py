@@ -4,7 +4,7 @@ Samples are NumPy float32 [C, T] everywhere, full scale at -1 and 1. No torch he
 """
 
 from dacodec.audio.arrays import MAX_CHANNELS, Samples, as_float, check_sampling_rate
-from dacodec.audio.blocks import between, ending_at, exactly
+from dacodec.audio.blocks import between, ending_at, exactly, left_right, mid_side
 from dacodec.audio.loudness import LoudnessMeter, loudness_gain, loudness_lufs
 from dacodec.audio.pcm import SAMPLE_FORMATS, SampleFormat
 from dacodec.audio.reading import Audio, AudioReader, PcmReader, read
@@ -29,8 +29,10 @@ __all__ = [
     "check_sampling_rate",
     "ending_at",
     "exactly",
+    "left_right",
     "loudness_gain",
     "loudness_lufs",
+    "mid_side",
     "read",
     "resample",
     "resample_blocks",

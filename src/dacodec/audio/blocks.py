@@ -32,6 +32,18 @@ def exactly(blocks: Iterable[Samples], n_samples: int) -> Iterator[Samples]:
         yield np.zeros((channels, left), np.float32)
 
 
+def mid_side(blocks: Iterable[Samples]) -> Iterator[Samples]:
+    """Left and right as mid and side: (left + right) / 2 and (left - right) / 2."""
+    for left, right in blocks:
+        yield np.stack([(left + right) / 2, (left - right) / 2])
+
+
+def left_right(blocks: Iterable[Samples]) -> Iterator[Samples]:
+    """Mid and side as left and right."""
+    for mid, side in blocks:
+        yield np.stack([mid + side, mid - side])
+
+
 def ending_at(blocks: Iterable[Samples], n_samples: Callable[[], int], hold_back: int) -> Iterator[Samples]:
     """:func:`exactly` where the number is known only after the last block: ``hold_back`` samples wait for it.
 

@@ -38,6 +38,9 @@ def encode(
         float | None,
         typer.Option(help="Code at this loudness in LUFS (DAC was trained at -16); undone on decode."),
     ] = None,
+    mid_side: Annotated[
+        bool, typer.Option("--mid-side", help="Code mid and side of stereo, rather than left and right.")
+    ] = False,
     start: options.Start = 0.0,
     duration: options.Duration = None,
     jobs: options.Jobs = 1,
@@ -59,7 +62,11 @@ def encode(
 
     load = options.codec_loader(device, engine, dtype, chunk, jobs)
     how: dict[str, Any] = dict(
-        n_quantizers=n_quantizers, bitrate_kbps=bitrate, start_seconds=start, duration_seconds=duration
+        n_quantizers=n_quantizers,
+        bitrate_kbps=bitrate,
+        mid_side=mid_side,
+        start_seconds=start,
+        duration_seconds=duration,
     )
     if pipes.PIPE in inputs or output == pipes.PIPE:
         _encode_pipe(inputs, output or pipes.PIPE, load(model), loudness, raw, rate, channels, overwrite, how)

@@ -8,7 +8,19 @@ import sys
 import typer
 
 from dacodec import __version__, errors
-from dacodec.cli import decode, download, encode, import_weights, info, play, spectrogram
+from dacodec.cli import (
+    decode,
+    download,
+    encode,
+    import_dac,
+    import_weights,
+    info,
+    peel,
+    play,
+    repair,
+    spectrogram,
+    verify,
+)
 
 # What a script can tell apart. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C, 143 asked to end
 # (SIGTERM).
@@ -17,6 +29,7 @@ EXIT_CODES: list[tuple[type[errors.DacodecError], int]] = [
     (errors.AudioError, 3),
     (errors.InputError, 3),
     (errors.FormatError, 4),
+    (errors.PriorError, 5),
     (errors.ModelMismatchError, 5),
     (errors.CheckpointError, 6),
     (errors.OutputError, 7),
@@ -33,6 +46,10 @@ app.command("info")(info.info)
 app.command("play")(play.play)
 app.command("spectrogram")(spectrogram.spectrogram)
 app.command("download")(download.download)
+app.command("peel")(peel.peel)
+app.command("verify")(verify.verify)
+app.command("repair")(repair.repair)
+app.command("import-dac")(import_dac.import_dac)
 app.command("import-weights")(import_weights.import_weights)
 
 

@@ -10,7 +10,9 @@ SUFFIX = ".dacz"
 MAGIC = b"\x89DAC\r\n\x1a\n"
 VERSION = 0  # a draft of version 1
 SYNC = b"\xda\xc5"
-PACKET = ord("P")
+RAW = ord("P")
+CODED = ord("C")
+INDEX = ord("I")
 END = ord("E")
 
 UNKNOWN_SAMPLES = 2**64 - 1
@@ -18,7 +20,7 @@ MAX_SAMPLES = 2**53 - 1
 MAX_FRAMES = 2**32 - 1
 MAX_PACKET_SECONDS = 10
 MAX_PACKET_CODES = 2**20
-OPTIONAL_EXTENSION = 0x8000  # extension types from here on may be passed over
+MAX_INDEX_ENTRIES = 2**16 - 1
 
 CRC_BYTES = 4
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import operator
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from dacodec.container.extensions import (
+    RECORD,
+    Extension,
+    Tag,
+    check_extra,
+    check_prior_id,
+    check_speakers,
+    check_tags,
+    has_controls,
+    parse_records,
+    records_of,
+)
 from dacodec.container.format import (
     CRC_BYTES,
     MAGIC,
     MAX_PACKET_CODES,
     MAX_PACKET_SECONDS,
     MAX_SAMPLES,
-    OPTIONAL_EXTENSION,
     UNKNOWN_SAMPLES,
     VERSION,
     seal_holds,
@@ -25,9 +34,8 @@ from dacodec.errors import FormatError
 
 PREFIX = struct.Struct("<8sBBH")  # magic, version, flags, header_length
 # model_sampling_rate, hop_length, codebook_size, sampling_rate, gain, n_samples, packet_frames,
-# n_codebooks, channels, channel_layout, name_length, fingerprint
+# n_codebooks, channels, channel_coding, name_length, fingerprint
 FIELDS = struct.Struct("<IIIIfQHBBBB32s")
-RECORD = struct.Struct("<HH")  # type and length of an extension
 
 NAME_OFFSET = PREFIX.size + FIELDS.size
 MAX_HEADER_BYTES = 2**16 - 1
@@ -42,14 +50,10 @@ BOUNDS = {
     "packet_frames": (40, 1, 2**16 - 1),
     "n_codebooks": (42, 1, 255),
     "channels": (43, 1, 255),
+    "channel_coding": (44, 0, 1),
 }
-
-
-class Extension(NamedTuple):
-    """A record for later versions. Readers that do not know its type pass over it from 0x8000 on."""
-
-    type: int
-    data: bytes
+# values of channel_coding
+AS_GIVEN, MID_SIDE = 0, 1
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,12 @@ class Header:
         gain: what the audio was multiplied by before coding, to be divided by after decoding. Held as the
             file holds it, rounded to float32.
         packet_frames: most frames in a packet; left out, :func:`default_packet_frames`.
-        extensions: records for later versions, in ascending order of type.
+        channel_coding: ``AS_GIVEN``, or ``MID_SIDE`` for two channels that are (left + right) / 2 and
+            (left - right) / 2.
+        prior_id: identity of the prior that packets may be coded with (8 bytes); None if all are raw.
+        tags: (key, value) pairs of text, such as ``("TITLE", "...")``.
+        speakers: which loudspeaker each channel is for, WAVEFORMATEXTENSIBLE's mask; None if not told.
+        extensions: records of later versions, in ascending order of type.
 
     Raises:
         FormatError: for values outside the bounds of docs/format.md.
@@ -88,6 +97,10 @@ class Header:
     n_samples: int | None
     gain: float = 1.0
     packet_frames: int = None  # type: ignore[assignment]  # derived in __post_init__ when left out
+    channel_coding: int = AS_GIVEN
+    prior_id: bytes | None = None
+    tags: tuple[Tag, ...] = ()
+    speakers: int | None = None
     extensions: tuple[Extension, ...] = ()
 
     def __post_init__(self) -> None:
@@ -97,6 +110,7 @@ class Header:
             object.__setattr__(self, "packet_frames", frames)
         for name in BOUNDS:
             object.__setattr__(self, name, operator.index(getattr(self, name)))
+        object.__setattr__(self, "tags", tuple(Tag(*tag) for tag in self.tags))
         object.__setattr__(self, "extensions", tuple(Extension(*e) for e in self.extensions))
         _check_numbers(self)
         _check_names(self)
@@ -106,12 +120,13 @@ class Header:
     def to_bytes(self) -> bytes:
         """The header as it stands in a file, CRC included."""
         name = self.model_name.encode()
-        extensions = b"".join(RECORD.pack(type_, len(data)) + data for type_, data in self.extensions)
+        records = records_of(self.prior_id, self.tags, self.speakers, self.extensions)
+        extensions = b"".join(RECORD.pack(type_, len(data)) + data for type_, data in records)
         n_samples = UNKNOWN_SAMPLES if self.n_samples is None else self.n_samples
         fields = FIELDS.pack(
             self.model_sampling_rate, self.hop_length, self.codebook_size, self.sampling_rate,
             self.gain, n_samples, self.packet_frames,
-            self.n_codebooks, self.channels, 0, len(name), self.fingerprint,
+            self.n_codebooks, self.channels, self.channel_coding, len(name), self.fingerprint,
         )  # fmt: skip
         body = fields + name + extensions
         return sealed(PREFIX.pack(MAGIC, VERSION, 0, PREFIX.size + len(body) + CRC_BYTES) + body)
@@ -130,9 +145,17 @@ def max_samples(header: Header, n_frames: int) -> int:
     """Most samples per channel that ``n_frames`` frames can stand for."""
     if n_frames == 0:
         return 0
-    # One frame to spare, for how resamplers round lengths.
-    end = (n_frames + 1) * header.hop_length * header.sampling_rate // header.model_sampling_rate
-    return min(end, MAX_SAMPLES)
+    return min(samples_of(header, n_frames + 1), MAX_SAMPLES)  # one to spare: resamplers round lengths
+
+
+def samples_of(header: Header, n_frames: int) -> int:
+    """Samples per channel that ``n_frames`` frames stand for."""
+    return n_frames * header.hop_length * header.sampling_rate // header.model_sampling_rate
+
+
+def frames_of(header: Header, n_samples: int) -> int:
+    """Frames that ``n_samples`` samples per channel need."""
+    return -(-n_samples * header.model_sampling_rate // (header.hop_length * header.sampling_rate))
 
 
 def read_header(source: Source) -> Header:
@@ -176,16 +199,16 @@ def _parse(data: bytes) -> Header:
     """The header in ``data``, which ends before the CRC."""
     (
         model_sampling_rate, hop_length, codebook_size, sampling_rate, gain, n_samples, packet_frames,
-        n_codebooks, channels, channel_layout, name_length, fingerprint,
+        n_codebooks, channels, channel_coding, name_length, fingerprint,
     ) = FIELDS.unpack_from(data, PREFIX.size)  # fmt: skip
-    if channel_layout != 0:
-        raise FormatError(f"unknown channel_layout {channel_layout}", 44)
     name_end = NAME_OFFSET + name_length
     if name_end > len(data):
         raise FormatError(f"model_name has {name_length} bytes, more than the header", 45)
+    model_name = _decode_name(data[NAME_OFFSET:name_end])
+    records = parse_records(data, name_end)
     try:
         return Header(
-            model_name=_decode_name(data[NAME_OFFSET:name_end]),
+            model_name=model_name,
             fingerprint=fingerprint,
             model_sampling_rate=model_sampling_rate,
             hop_length=hop_length,
@@ -196,10 +219,16 @@ def _parse(data: bytes) -> Header:
             n_samples=None if n_samples == UNKNOWN_SAMPLES else n_samples,
             gain=gain,
             packet_frames=packet_frames,
-            extensions=tuple(_parse_extensions(data, name_end)),
+            channel_coding=channel_coding,
+            prior_id=records.prior_id,
+            tags=records.tags,
+            speakers=records.speakers,
+            extensions=records.extensions,
         )
     except _FieldError as error:
         raise FormatError(str(error), error.position) from None
+    except FormatError as error:  # in what an extension says
+        raise FormatError(str(error), name_end) from None
 
 
 def _decode_name(data: bytes) -> str:
@@ -207,18 +236,6 @@ def _decode_name(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise FormatError("model_name is not UTF-8", NAME_OFFSET + error.start) from None
-
-
-def _parse_extensions(data: bytes, position: int) -> Iterable[Extension]:
-    while position < len(data):
-        if len(data) - position < RECORD.size:
-            raise FormatError("the header ends inside an extension", position)
-        type_, length = RECORD.unpack_from(data, position)
-        start = position + RECORD.size
-        if length > len(data) - start:
-            raise FormatError(f"an extension of {length} bytes is longer than the header", position + 2)
-        yield Extension(type_, data[start : start + length])
-        position = start + length
 
 
 class _FieldError(FormatError):
@@ -244,6 +261,8 @@ def _check_numbers(header: Header) -> None:
     span = header.packet_frames * header.hop_length
     if header.packet_frames > 1 and span > MAX_PACKET_SECONDS * header.model_sampling_rate:
         raise _FieldError(f"{header.packet_frames} frames a packet are over {MAX_PACKET_SECONDS} s", 40)
+    if header.channel_coding == MID_SIDE and header.channels != 2:
+        raise _FieldError(f"mid/side coding of {header.channels} channels; it needs two", 44)
     n_codes = header.channels * header.n_codebooks * header.packet_frames
     if n_codes > MAX_PACKET_CODES:
         raise _FieldError(f"{n_codes} codes a packet, over {MAX_PACKET_CODES}; lower packet_frames", 40)
@@ -258,7 +277,7 @@ def _check_names(header: Header) -> None:
         raise _FieldError("model_name cannot be written as UTF-8", NAME_OFFSET) from None
     if not 1 <= length <= MAX_NAME_BYTES:
         raise _FieldError(f"model_name has {length} bytes, not 1..{MAX_NAME_BYTES}", 45)
-    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in header.model_name):
+    if has_controls(header.model_name):
         raise _FieldError(f"model_name {header.model_name!r} has control characters", NAME_OFFSET)
     if header.model_name == "builtin":
         raise _FieldError(
@@ -268,14 +287,12 @@ def _check_names(header: Header) -> None:
 
 
 def _check_extensions(header: Header) -> None:
-    position = NAME_OFFSET + len(header.model_name.encode())
-    previous = -1
-    for type_, data in header.extensions:
-        if not previous < type_ <= 0xFFFF:
-            raise _FieldError(f"extension {type_:#06x} does not ascend after {previous:#06x}", position)
-        if type_ < OPTIONAL_EXTENSION:
-            raise _FieldError(f"extension {type_:#06x} is unknown and may not be passed over", position)
-        previous = type_
-        position += RECORD.size + len(data)
-        if position + CRC_BYTES > MAX_HEADER_BYTES:
-            raise _FieldError(f"the header is longer than {MAX_HEADER_BYTES} bytes", position)
+    check_prior_id(header.prior_id)
+    check_tags(header.tags)
+    check_speakers(header.speakers, header.channels)
+    check_extra(header.extensions)
+    records = records_of(header.prior_id, header.tags, header.speakers, header.extensions)
+    length = NAME_OFFSET + len(header.model_name.encode()) + CRC_BYTES
+    length += sum(RECORD.size + len(data) for _, data in records)
+    if length > MAX_HEADER_BYTES:
+        raise FormatError(f"the header has {length} bytes, over {MAX_HEADER_BYTES}; give shorter tags")

@@ -1,21 +1,21 @@
-"""A block of the file, packet or end mark, to bytes and back. Nothing here knows of files or of order."""
+"""Codes to packets in segments and back: several packets of one length at once, since that is faster."""
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dacodec.container.bits import has_clear_padding, pack, unpack
-from dacodec.container.format import END, PACKET, SYNC, code_bits, crc16, seal_holds, sealed, segment_bytes
+from dacodec.container.blocks import PacketBlock, chosen
+from dacodec.container.entropy import decode_segments, encode_segments
+from dacodec.container.format import code_bits
 from dacodec.container.header import Header
-from dacodec.errors import FormatError
-
-HEAD = struct.Struct("<2sBBHIH")  # sync, kind, n_codebooks, n_frames, first_frame, head_crc
-HEAD_CRC = struct.Struct("<H")
-N_SAMPLES = struct.Struct("<Q")  # body of an end mark
+from dacodec.container.prior import Prior
+from dacodec.errors import FormatError, PriorError
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,107 +25,93 @@ class Packet:
     Args:
         first_frame: frames of the file before this packet.
         codes: uint16 [C, K, f], f at least 1.
+        is_lost: the codes are made up, because the true ones were damaged.
     """
 
     first_frame: int
     codes: NDArray[np.uint16]
+    is_lost: bool = False
 
     @property
     def n_frames(self) -> int:
         return int(self.codes.shape[2])
 
 
-@dataclass(frozen=True)
-class Head:
-    """The first 12 bytes of a block."""
-
-    kind: int
-    n_codebooks: int
-    n_frames: int
-    first_frame: int
-
-    def to_bytes(self) -> bytes:
-        data = HEAD.pack(SYNC, self.kind, self.n_codebooks, self.n_frames, self.first_frame, 0)
-        data = data[: -HEAD_CRC.size]
-        return data + HEAD_CRC.pack(crc16(data))
-
-
-def packet_to_bytes(header: Header, packet: Packet) -> bytes:
-    """The packet as it stands in a file; its codes must be in bounds."""
-    n_codebooks = packet.codes.shape[1]
-    head = Head(PACKET, n_codebooks, packet.n_frames, packet.first_frame)
+def encode_packets(header: Header, packets: Sequence[Packet], prior: Prior | None) -> Iterator[PacketBlock]:
+    """Packets in segments, each in the smaller form; all packets must have the same number of frames."""
     width = code_bits(header.codebook_size)
-    segments = (pack(packet.codes[:, k], width) for k in range(n_codebooks))
-    return sealed(head.to_bytes() + b"".join(segments))
+    codes = np.stack([packet.codes for packet in packets])  # [P, C, K, f]
+    raw = [[pack(codes[p, :, k], width) for k in range(codes.shape[2])] for p in range(len(packets))]
+    coded: list[list[bytes]] = []
+    if prior is not None:
+        lanes = _symbols(codes[:, :, : prior.n_codebooks])
+        coded = encode_segments(prior, lanes, header.channels)  # [K][P]
+    for p, packet in enumerate(packets):
+        segments = chosen(raw[p], [lane[p] for lane in coded])
+        yield PacketBlock(packet.first_frame, packet.n_frames, segments)
 
 
-def end_to_bytes(n_frames: int, n_samples: int) -> bytes:
-    """The end mark of a file of ``n_frames`` frames and ``n_samples`` samples per channel."""
-    return sealed(Head(END, 0, 0, n_frames).to_bytes() + N_SAMPLES.pack(n_samples))
-
-
-def parse_head(header: Header, data: bytes, offset: int) -> Head:
-    """The head in the 12 bytes ``data``, which stand at ``offset`` of the file, checked against ``header``.
-
-    Raises:
-        FormatError: with the offset of what is wrong.
-    """
-    sync, kind, n_codebooks, n_frames, first_frame, crc = HEAD.unpack(data)
-    if sync != SYNC:
-        raise FormatError("a packet or the end mark should start here", offset)
-    if crc16(data[: -HEAD_CRC.size]) != crc:
-        raise FormatError("the head of a packet is damaged: its CRC does not match", offset)
-    if kind not in (PACKET, END):
-        raise FormatError(f"unknown kind of block {kind:#04x}; a newer reader may know it", offset + 2)
-    least = 0 if kind == END else 1
-    most = 0 if kind == END else header.n_codebooks
-    if not least <= n_codebooks <= most:
-        raise FormatError(f"{n_codebooks} codebooks, not in {least}..{most}", offset + 3)
-    most = 0 if kind == END else header.packet_frames
-    if not least <= n_frames <= most:
-        raise FormatError(f"{n_frames} frames, not in {least}..{most}", offset + 4)
-    return Head(kind, n_codebooks, n_frames, first_frame)
-
-
-def body_length(header: Header, head: Head) -> int:
-    """Bytes between head and CRC; bounded, since ``header`` and ``head`` are."""
-    if head.kind == END:
-        return N_SAMPLES.size
-    n_codes = header.channels * head.n_frames
-    return head.n_codebooks * segment_bytes(n_codes, code_bits(header.codebook_size))
-
-
-def check_crc(block: bytes, offset: int) -> None:
-    """Check the CRC that ends ``block``, which stands at ``offset`` of the file."""
-    if not seal_holds(block):
-        raise FormatError("a packet is damaged: its CRC does not match", offset)
-
-
-def parse_packet(header: Header, head: Head, block: bytes, offset: int) -> Packet:
-    """The packet in ``block``, which stands at ``offset`` of the file and whose CRC was checked.
+def decode_packets(header: Header, blocks: Sequence[PacketBlock], prior: Prior | None) -> Iterator[Packet]:
+    """The packets of ``blocks``, in order.
 
     Raises:
         FormatError: for bits that must be zero and codes that no codebook has, with the segment's offset.
+        PriorError: for a coded segment, where ``prior`` is None.
     """
-    shape = (header.channels, head.n_frames)
-    n_codes = header.channels * head.n_frames
-    width = code_bits(header.codebook_size)
-    length = segment_bytes(n_codes, width)
-    codes = np.empty((header.channels, head.n_codebooks, head.n_frames), np.uint16)
-    for k in range(head.n_codebooks):
-        start = HEAD.size + k * length
-        segment = block[start : start + length]
-        if not has_clear_padding(segment, width, n_codes):
-            raise FormatError(f"padding bits of codebook {k} are set", offset + start + length - 1)
-        codes[:, k] = unpack(segment, width, n_codes).reshape(shape)
-        if (highest := codes[:, k].max()) >= header.codebook_size:
-            raise FormatError(
-                f"code {highest} in codebook {k}, whose size is {header.codebook_size}", offset + start
+    for _, group in groupby(blocks, lambda block: (block.n_frames, len(block.segments))):
+        same_shape = list(group)
+        yield from _decode_alike(header, same_shape, prior)
+
+
+def _decode_alike(header: Header, blocks: list[PacketBlock], prior: Prior | None) -> Iterator[Packet]:
+    codes = np.stack([_unpacked(header, block) for block in blocks])  # [P, C, K, f]
+    # Coded segments, and those below them, which are their context.
+    n_coded = max((k + 1 for b in blocks for k, s in enumerate(b.segments) if s.is_coded), default=0)
+    if n_coded:
+        width = code_bits(header.codebook_size)
+        if prior is None or prior.width != width or n_coded > prior.n_codebooks:
+            raise PriorError(
+                f"the codes of {header.model_name!r} are entropy-coded with a prior "
+                f"({(header.prior_id or b'').hex()[:16]}) that is not here: get it from where the model is, "
+                "codes.prior beside the weights"
             )
-    return Packet(head.first_frame, codes)
+        lanes = _symbols(codes[:, :, :n_coded])  # [K, P, N]
+        segments = [
+            [b.segments[k].data if b.segments[k].is_coded else None for b in blocks] for k in range(n_coded)
+        ]
+        decode_segments(prior, segments, lanes, header.channels)
+        shape = (n_coded, len(blocks), -1, header.channels)
+        codes[:, :, :n_coded] = lanes.reshape(shape).transpose(1, 3, 0, 2)
+    for block, packet_codes in zip(blocks, codes, strict=True):
+        _check_codes(header, block, packet_codes)
+        yield Packet(block.first_frame, packet_codes)
 
 
-def parse_end(block: bytes) -> int:
-    """n_samples of the end mark in ``block``."""
-    (n_samples,) = N_SAMPLES.unpack_from(block, HEAD.size)
-    return int(n_samples)
+def _symbols(codes: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Codes [P, C, K, f] as [K, P, f * C]: frame by frame, channel by channel within a frame."""
+    n_packets, channels, n_codebooks, n_frames = codes.shape
+    return codes.transpose(2, 0, 3, 1).reshape(n_codebooks, n_packets, n_frames * channels)
+
+
+def _unpacked(header: Header, block: PacketBlock) -> NDArray[np.uint16]:
+    """Codes [C, K, f] of the raw segments; 0 for the coded ones."""
+    width = code_bits(header.codebook_size)
+    n_codes = header.channels * block.n_frames
+    codes = np.zeros((header.channels, len(block.segments), block.n_frames), np.uint16)
+    for k, (data, is_coded) in enumerate(block.segments):
+        if not is_coded:
+            codes[:, k] = unpack(data, width, n_codes).reshape(header.channels, block.n_frames)
+    return codes
+
+
+def _check_codes(header: Header, block: PacketBlock, codes: NDArray[np.uint16]) -> None:
+    width = code_bits(header.codebook_size)
+    n_codes = header.channels * block.n_frames
+    for k, (data, is_coded) in enumerate(block.segments):
+        start = block.offset_of(k)
+        if is_coded and data.endswith(b"\0"):
+            raise FormatError(f"codebook {k}'s segment ends with a zero", start + len(data) - 1)
+        if not is_coded and not has_clear_padding(data, width, n_codes):
+            raise FormatError(f"padding bits of codebook {k} are set", start + len(data) - 1)
+        if (highest := codes[:, k].max()) >= header.codebook_size:
+            raise FormatError(f"code {highest} in codebook {k}, whose size is {header.codebook_size}", start)

@@ -1,103 +1,184 @@
-"""A ``.dacz`` stream to packets, strictly: the first thing that breaks the format raises."""
+"""A ``.dacz`` stream to codes, strictly or passing over damage; from any frame where the file can be sought in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dacodec.container.format import CRC_BYTES, END, MAX_FRAMES
-from dacodec.container.header import max_samples, read_header
-from dacodec.container.packet import (
-    HEAD,
-    Head,
-    Packet,
-    body_length,
-    check_crc,
-    parse_end,
-    parse_head,
-    parse_packet,
-)
-from dacodec.container.stream import Readable, Source
+from dacodec.container.blocks import PacketBlock
+from dacodec.container.header import Header
+from dacodec.container.packet import Packet, decode_packets
+from dacodec.container.prior import Prior, prior_with_id
+from dacodec.container.sequence import Damage, PacketSequence
+from dacodec.container.stream import Readable
 from dacodec.errors import FormatError
+
+MAX_CODES_AT_ONCE = 2**18
 
 
 class Reader:
     """Reads a header at once and then, as an iterator, packets up to the end mark.
 
-    A packet is given out as soon as its last byte is there: the reader never asks for more than the block at
-    hand needs, so a live pipe will do. Memory is bounded by a packet (docs/format.md, "Bounds").
+    With ``packets_ahead`` 1 a packet is given out as soon as its last byte is there: the reader never asks for
+    more than the block at hand needs, so a live pipe will do. Memory is bounded by the packets in work
+    (docs/format.md, "Bounds").
 
     Args:
-        file: open for binary, blocking reading; never sought in, and left open.
+        file: open for binary, blocking reading; left open. Sought in only by :meth:`packets`.
+        prior: of the model; left out, one that comes with the package.
+        header: from elsewhere, where that of the file is damaged (with ``conceal``).
+        conceal: pass over what breaks the format instead of raising. Lost frames come as packets with
+            ``is_lost``, whose codes repeat the frame before, so that time goes on; ``damages`` says what happened.
+        packets_ahead: decoded together; many are several times faster than one.
 
     Raises:
         FormatError: here and on iteration, with the byte offset, for anything that breaks the format. A file
-            that ends without its end mark raises after its last whole packet.
+            that ends without its end mark raises after its last whole packet. With ``conceal`` only for a
+            damaged header.
+        PriorError: on iteration, if packets are entropy-coded and their prior is not here.
     """
 
-    def __init__(self, file: Readable) -> None:
-        self._source = Source(file)
-        self.header = read_header(self._source)
+    def __init__(
+        self,
+        file: Readable,
+        *,
+        prior: Prior | None = None,
+        header: Header | None = None,
+        conceal: bool = False,
+        packets_ahead: int = 1,
+    ) -> None:
+        self._sequence = PacketSequence(file, header=header, conceal=conceal)
+        self._prior = prior_of_file(self.header, prior)
+        self._packets_ahead = packets_ahead
         self._n_frames = 0
-        self._end_samples: int | None = None
+        self._error: FormatError | None = None
+        self._packets = self._all_packets()
+
+    @property
+    def header(self) -> Header:
+        return self._sequence.header
 
     @property
     def n_frames(self) -> int:
-        """Frames read so far."""
+        """Frames given out, or passed over in seeking, so far."""
         return self._n_frames
 
     @property
     def n_samples(self) -> int | None:
-        """Samples per channel at ``header.sampling_rate``; None while neither header nor end mark told."""
-        return self.header.n_samples if self._end_samples is None else self._end_samples
+        """Samples per channel at ``header.sampling_rate``; None while neither header nor end mark told.
+
+        Of a recording that was cut off and read to its end with ``conceal``, those that its frames stand for.
+        """
+        return self._sequence.n_samples
+
+    @property
+    def has_index(self) -> bool:
+        """Whether an index was come upon so far."""
+        return self._sequence.has_index
+
+    @property
+    def damages(self) -> list[Damage]:
+        """What was passed over so far, with ``conceal``."""
+        return self._sequence.damages
 
     def __iter__(self) -> Iterator[Packet]:
         return self
 
     def __next__(self) -> Packet:
-        if self._end_samples is not None:
-            raise StopIteration
-        offset = self._source.offset
-        start = self._source.take(HEAD.size, "a packet or the end mark")
-        head = parse_head(self.header, start, offset)
-        self._check_order(head, offset)
-        block = start + self._source.take(body_length(self.header, head) + CRC_BYTES, "a packet")
-        check_crc(block, offset)
-        if head.kind == END:
-            self._finish(parse_end(block), offset)
-            raise StopIteration
-        packet = parse_packet(self.header, head, block, offset)
+        if self._error is not None:  # reading on never looks like the end
+            raise self._error
+        try:
+            packet = next(self._packets)
+        except FormatError as error:
+            self._error = error
+            raise
         self._n_frames += packet.n_frames
         return packet
 
+    def packets(self, start_frame: int, stop_frame: int) -> Iterator[Packet]:
+        """Packets, the first and last cut to size, that make up the frames from ``start_frame`` to ``stop_frame``.
+
+        In a file that can be sought in, little else is read: an index leads there, or the heads of the packets.
+        Frames behind the end of the file are left out.
+        """
+        if self._sequence.is_seekable:
+            self._sequence.seek(start_frame)
+            self._n_frames, self._error = self._sequence.n_frames, None
+            self._packets = self._all_packets()
+        while self.n_frames < stop_frame and (packet := next(self, None)):
+            first = packet.first_frame
+            cut = slice(max(0, start_frame - first), stop_frame - first)
+            if (codes := packet.codes[:, :, cut]).shape[2]:
+                yield Packet(max(first, start_frame), codes, packet.is_lost)
+
     def read_codes(self) -> NDArray[np.uint16]:
         """The codes of all packets left, uint16 [C, K, F]."""
+        self._packets_ahead = MAX_CODES_AT_ONCE
         nothing = np.empty((self.header.channels, self.header.n_codebooks, 0), np.uint16)
         return np.concatenate([nothing, *(packet.codes for packet in self)], axis=2)
 
-    def _check_order(self, head: Head, offset: int) -> None:
-        if head.kind != END and head.n_codebooks != self.header.n_codebooks:
-            raise FormatError(
-                f"{head.n_codebooks} codebooks in a file of {self.header.n_codebooks}", offset + 3
-            )
-        if head.first_frame != self._n_frames:
-            raise FormatError(f"frame {self._n_frames} should follow, not {head.first_frame}", offset + 6)
-        if self._n_frames + head.n_frames > MAX_FRAMES:
-            raise FormatError(f"more than {MAX_FRAMES} frames", offset + 4)
+    def _all_packets(self) -> Iterator[Packet]:
+        return self._concealed(self._decoded()) if self._sequence.conceal else self._decoded()
 
-    def _finish(self, n_samples: int, offset: int) -> None:
-        known = self.header.n_samples
-        if known is not None and n_samples != known:
-            raise FormatError(f"{n_samples} samples, but the header says {known}", offset + HEAD.size)
-        most = max_samples(self.header, self._n_frames)
-        if n_samples > most:
-            raise FormatError(
-                f"{n_samples} samples, but {self._n_frames} frames stand for at most {most}",
-                offset + HEAD.size,
-            )
-        end = self._source.offset
-        if self._source.take_up_to(1):
-            raise FormatError("something follows the end mark", end)
-        self._end_samples = n_samples
+    def _decoded(self) -> Iterator[Packet]:
+        """Packets that are there, in order."""
+        error = None
+        while error is None:
+            blocks: list[PacketBlock] = []
+            try:
+                while len(blocks) < self._n_together():
+                    blocks.append(next(self._sequence))
+            except StopIteration:
+                if not blocks:
+                    return
+            except FormatError as broken:
+                error = broken
+            while blocks:
+                blocks = yield from self._decoded_until_bad(blocks)
+        raise error
+
+    def _n_together(self) -> int:
+        header = self.header
+        codes_a_packet = header.channels * header.n_codebooks * header.packet_frames
+        return max(1, min(self._packets_ahead, MAX_CODES_AT_ONCE // codes_a_packet))
+
+    def _decoded_until_bad(self, blocks: list[PacketBlock]) -> Generator[Packet, None, list[PacketBlock]]:
+        """Packets up to one with codes that cannot be; gives back the blocks behind that one."""
+        n_good = 0
+        try:
+            for packet in decode_packets(self.header, blocks, self._prior):
+                yield packet
+                n_good += 1
+        except FormatError as error:
+            if not self._sequence.conceal:
+                raise
+            bad = blocks[n_good]
+            self.damages.append(Damage(error.offset or bad.offset, str(error), bad.first_frame, bad.n_frames))
+            return blocks[n_good + 1 :]
+        return []
+
+    def _concealed(self, packets: Iterator[Packet]) -> Iterator[Packet]:
+        """``packets``, with others where some are missing."""
+        nothing = np.zeros((self.header.channels, self.header.n_codebooks, 1), np.uint16)
+        last = None
+        for packet in packets:
+            codes = packet.codes[:, :, :1] if last is None else last
+            yield from self._made_up(codes, packet.first_frame)
+            yield packet
+            last = packet.codes[:, :, -1:]
+        yield from self._made_up(nothing if last is None else last, self._sequence.n_frames)
+
+    def _made_up(self, codes: NDArray[np.uint16], stop_frame: int) -> Iterator[Packet]:
+        """Packets up to ``stop_frame`` of one frame's codes [C, K, 1] again and again."""
+        while (missing := stop_frame - self._n_frames) > 0:
+            n_frames = min(missing, self.header.packet_frames)
+            yield Packet(self._n_frames, np.repeat(codes, n_frames, axis=2), is_lost=True)
+
+
+def prior_of_file(header: Header, given: Prior | None) -> Prior | None:
+    """The prior that a file's packets may be coded with: ``given`` if it is that, or one from the package."""
+    if header.prior_id is None:
+        return None
+    return given if given is not None and given.id == header.prior_id else prior_with_id(header.prior_id)

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from dacodec.errors import FormatError
 
+SEARCH_BYTES = 2**16  # read at once in a search
+
 
 class Readable(Protocol):
     """A blocking binary file, as far as a :class:`~dacodec.container.Reader` needs one."""
@@ -20,11 +22,16 @@ class Writable(Protocol):
 
 
 class Source:
-    """Reads from ``file`` and counts: ``offset`` bytes were taken since the start."""
+    """Reads from ``file`` and counts: the next byte to be taken is that at ``offset``.
 
-    def __init__(self, file: Readable) -> None:
+    What is taken after :meth:`hold` can be given back.
+    """
+
+    def __init__(self, file: Readable, offset: int = 0) -> None:
         self._file = file
-        self.offset = 0
+        self.offset = offset
+        self._given_back = b""  # to be taken before what is in the file
+        self._held: bytearray | None = None
 
     def take(self, n: int, what: str) -> bytes:
         """The next ``n`` bytes; FormatError where the file ends before them."""
@@ -36,13 +43,46 @@ class Source:
 
     def take_up_to(self, n: int) -> bytes:
         """The next ``n`` bytes, or those left; a pipe's short reads are put together."""
-        parts = []
-        missing = n
+        parts = [self._given_back[:n]]
+        self._given_back = self._given_back[n:]
+        missing = n - len(parts[0])
         while missing and (part := self._file.read(missing)):
             parts.append(part)
             missing -= len(part)
-            self.offset += len(part)
-        return b"".join(parts)
+        data = b"".join(parts)
+        self.offset += len(data)
+        if self._held is not None:
+            self._held += data
+        return data
+
+    def hold(self) -> None:
+        """Keep what is taken from now on, until the next call."""
+        self._held = bytearray()
+
+    def give_back(self, skip: int = 0) -> None:
+        """What was taken since :meth:`hold` is to be taken again, but for the first ``skip`` bytes."""
+        assert self._held is not None
+        again = bytes(self._held[skip:])
+        self._given_back = again + self._given_back
+        self.offset -= len(again)
+        self._held = None
+
+    def find(self, pattern: bytes) -> bool:
+        """Pass over everything before the next ``pattern``; everything there is, and False, if there is none."""
+        self._held = None
+        while (position := self._given_back.find(pattern)) < 0:
+            keep = len(pattern) - 1  # the pattern may have begun
+            self._pass_over(max(0, len(self._given_back) - keep))
+            if not (more := self._file.read(SEARCH_BYTES)):
+                self._pass_over(len(self._given_back))
+                return False
+            self._given_back += more
+        self._pass_over(position)
+        return True
+
+    def _pass_over(self, n: int) -> None:
+        self._given_back = self._given_back[n:]
+        self.offset += n
 
 
 def write_all(file: Writable, data: bytes) -> None:

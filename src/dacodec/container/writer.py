@@ -8,11 +8,55 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dacodec.container.blocks import End, PacketBlock, end_to_bytes, index_to_bytes, packet_to_bytes
 from dacodec.container.format import MAX_FRAMES
 from dacodec.container.header import Header, max_samples
-from dacodec.container.packet import Packet, end_to_bytes, packet_to_bytes
+from dacodec.container.index import IndexBuilder
+from dacodec.container.packet import Packet, encode_packets
+from dacodec.container.prior import Prior
+from dacodec.container.reader import MAX_CODES_AT_ONCE, prior_of_file
 from dacodec.container.stream import Writable, write_all
-from dacodec.errors import CodesError, FormatError
+from dacodec.errors import CodesError, FormatError, PriorError
+
+
+class PacketWriter:
+    """Writes a header, packets in segments, and on :meth:`close` index and end mark.
+
+    Args:
+        file: open for binary writing; never sought in, and left open.
+        header: what the file says about itself.
+    """
+
+    def __init__(self, file: Writable, header: Header) -> None:
+        self.header = header
+        self.n_frames = 0  # written
+        self._file = file
+        self._offset = 0
+        self._index = IndexBuilder(header)
+        self._write(header.to_bytes())
+
+    def write(self, packet: PacketBlock) -> None:
+        """Write a packet, which must be the next."""
+        assert packet.first_frame == self.n_frames
+        self._index.add(packet.first_frame, self._offset)
+        self._write(packet_to_bytes(self.header, packet))
+        self.n_frames += packet.n_frames
+
+    def close(self, n_samples: int, *, index: bool) -> None:
+        """Write an index, if there is to be one and there are packets, and the end mark."""
+        wants_index = index and self.n_frames > 0
+        index_block = index_to_bytes(self.n_frames, self._index.entries) if wants_index else b""
+        self._write(index_block + end_to_bytes(self.n_frames, End(n_samples, len(index_block))))
+        self.flush()
+
+    def flush(self) -> None:
+        """Flush the file, if it can be."""
+        if flush := getattr(self._file, "flush", None):
+            flush()
+
+    def _write(self, data: bytes) -> None:
+        write_all(self._file, data)
+        self._offset += len(data)
 
 
 class Writer:
@@ -23,21 +67,35 @@ class Writer:
 
     Args:
         file: open for binary writing.
-        header: what the file says about itself; ``n_samples`` None if it is known only at :meth:`close`.
+        header: what the file says about itself; ``n_samples`` None if it is known only at :meth:`close`. Packets
+            are entropy-coded if it has a ``prior_id``.
+        prior: that prior; left out, one that comes with the package.
+        index: write an index, so that readers find any place at once.
+
+    Raises:
+        PriorError: if the header names a prior that is neither given nor in the package, or does not fit.
     """
 
-    def __init__(self, file: Writable, header: Header) -> None:
+    def __init__(
+        self, file: Writable, header: Header, *, prior: Prior | None = None, index: bool = False
+    ) -> None:
         self.header = header
-        self._file = file
+        self._prior = prior_of_file(header, prior)
+        if header.prior_id is not None and self._prior is None:
+            raise PriorError(
+                f"the prior {header.prior_id.hex()[:16]} is not here; give it, or a header without prior_id"
+            )
+        if self._prior is not None and self._prior.width != (header.codebook_size - 1).bit_length():
+            raise PriorError("this prior is for codes of another size; give the model's own")
         self._closed = False
-        self._n_written = 0  # frames
         self._pending = np.empty((header.channels, header.n_codebooks, 0), np.uint16)
-        write_all(file, header.to_bytes())
+        self._index = index
+        self._out = PacketWriter(file, header)
 
     @property
     def n_frames(self) -> int:
         """Frames given so far, those of the packet being filled included."""
-        return self._n_written + int(self._pending.shape[2])
+        return self._out.n_frames + int(self._pending.shape[2])
 
     def write(self, codes: NDArray[Any]) -> None:
         """Add frames; every full packet is written at once.
@@ -55,18 +113,15 @@ class Writer:
         size = self.header.packet_frames
         codes = np.concatenate([self._pending, codes.astype(np.uint16)], axis=2)
         n_full = codes.shape[2] // size * size
-        for start in range(0, n_full, size):
-            self._write_packet(codes[:, :, start : start + size])
+        self._write_packets(codes[:, :, :n_full])
         self._pending = codes[:, :, n_full:].copy()  # not a view that would keep all of codes alive
 
     def flush(self) -> None:
         """Write what is pending as a short packet, and flush ``file`` if it can be: for live streams."""
         self._check_open()
-        if self._pending.shape[2]:
-            self._write_packet(self._pending)
-            self._pending = self._pending[:, :, :0]
-        if flush := getattr(self._file, "flush", None):
-            flush()
+        self._write_packets(self._pending)
+        self._pending = self._pending[:, :, :0]
+        self._out.flush()
 
     def close(self, n_samples: int | None = None) -> None:
         """Write what is pending and the end mark. Does nothing on a closed writer.
@@ -81,10 +136,8 @@ class Writer:
             return
         n_samples = self._n_samples(n_samples)
         self.flush()
-        write_all(self._file, end_to_bytes(self._n_written, n_samples))
+        self._out.close(n_samples, index=self._index)
         self._closed = True
-        if flush := getattr(self._file, "flush", None):
-            flush()
 
     def __enter__(self) -> Writer:
         return self
@@ -108,10 +161,17 @@ class Writer:
             raise FormatError(f"{n_samples} samples, but {self.n_frames} frames stand for 0..{most}")
         return n_samples
 
-    def _write_packet(self, codes: NDArray[np.uint16]) -> None:
-        packet = Packet(self._n_written, codes)
-        write_all(self._file, packet_to_bytes(self.header, packet))
-        self._n_written += packet.n_frames
+    def _write_packets(self, codes: NDArray[np.uint16]) -> None:
+        """Write frames [C, K, F] in packets as long as may be; those of the same length are coded together."""
+        size = self.header.packet_frames
+        n_together = max(1, MAX_CODES_AT_ONCE // (codes.shape[0] * codes.shape[1] * size)) * size
+        for start in range(0, codes.shape[2], n_together):
+            packets = [
+                Packet(self._out.n_frames + at - start, codes[:, :, at : at + size])
+                for at in range(start, min(start + n_together, codes.shape[2]), size)
+            ]
+            for block in encode_packets(self.header, packets, self._prior):
+                self._out.write(block)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -1,0 +1,48 @@
+"""``dacodec verify``, and how damage is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dacodec.container import Damage, Header
+
+DAMAGED = 4  # exit code, as for any file that breaks the format
+
+
+def verify(inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help=".dacz files.")]) -> None:
+    """Check every byte of .dacz files, and tell all that is wrong. Needs no model. Exit code 4 if anything is."""
+    from dacodec.container import verify as verify_file
+    from dacodec.errors import FormatError
+    from dacodec.files import open_input
+
+    is_damaged = False
+    for path in inputs:
+        with open_input(path) as file:
+            try:
+                verdict = verify_file(file)
+            except FormatError as error:
+                print(f"{path}: {error}")
+                is_damaged = True
+                continue
+        is_damaged |= bool(verdict.damages)
+        unseen = "" if verdict.codes_checked else ", checksums only: the prior of its codes is not here"
+        state = "DAMAGED" if verdict.damages else "sound"
+        seconds = verdict.n_samples / verdict.header.sampling_rate
+        print(f"{path}: {state}, {seconds:.3f} s, {verdict.n_frames} frames{unseen}")
+        tell(verdict.header, verdict.damages)
+    if is_damaged:
+        raise typer.Exit(DAMAGED)
+
+
+def tell(header: Header, damages: Iterable[Damage]) -> None:
+    """A line for each damage: where in the file, where in time, why."""
+    for damage in damages:
+        start = damage.first_frame * header.hop_length / header.model_sampling_rate
+        seconds = damage.n_frames * header.hop_length / header.model_sampling_rate
+        lost = f"{seconds:.3f} s lost at {start:.3f} s" if damage.n_frames else "nothing lost"
+        print(f"  byte {damage.offset}: {lost}: {damage.reason}")

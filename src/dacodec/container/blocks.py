@@ -1,0 +1,301 @@
+"""Blocks of the file to bytes and back: packets in segments, index, end mark. Nothing here knows codes or order.
+
+A packet's segments can be dropped, checked and stored again without knowing what they say.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from dacodec.container.format import (
+    CODED,
+    CRC_BYTES,
+    END,
+    INDEX,
+    MAX_SAMPLES,
+    RAW,
+    SYNC,
+    code_bits,
+    crc16,
+    seal_holds,
+    sealed,
+    segment_bytes,
+)
+from dacodec.container.header import Header
+from dacodec.errors import FormatError
+
+HEAD = struct.Struct("<2sBBHIH")  # sync, kind, n_codebooks, n_frames, first_frame, head_crc
+HEAD_CRC = struct.Struct("<H")
+ENTRY = struct.Struct("<IQ")  # of an index: first_frame, offset
+END_BODY = struct.Struct("<QI")  # n_samples, index_length
+NAMES = {RAW: "a packet", CODED: "a packet", INDEX: "the index", END: "the end mark"}
+
+
+class Takeable(Protocol):
+    """What blocks are read from: see :class:`~dacodec.container.stream.Source`."""
+
+    offset: int
+
+    def take(self, n: int, what: str, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first 12 bytes of a block; ``n_frames`` of an index are its entries."""
+
+    kind: int
+    n_codebooks: int
+    n_frames: int
+    first_frame: int
+
+    def to_bytes(self) -> bytes:
+        data = HEAD.pack(SYNC, self.kind, self.n_codebooks, self.n_frames, self.first_frame, 0)
+        data = data[: -HEAD_CRC.size]
+        return data + HEAD_CRC.pack(crc16(data))
+
+
+class Segment(NamedTuple):
+    """The codes of a codebook in a packet, packed or coded."""
+
+    data: bytes
+    is_coded: bool
+
+
+@dataclass(frozen=True)
+class PacketBlock:
+    """A packet whose segments nobody has looked into.
+
+    Args:
+        first_frame: frames of the file before this packet.
+        n_frames: in this packet.
+        segments: one for each codebook, lowest first.
+        offset: where it stands in its file; 0 for one that stands in none.
+        body_offset: where its first segment stands.
+    """
+
+    first_frame: int
+    n_frames: int
+    segments: Sequence[Segment]
+    offset: int = 0
+    body_offset: int = HEAD.size
+
+    def offset_of(self, codebook: int) -> int:
+        """Where a codebook's segment stands in the file."""
+        return self.body_offset + sum(len(segment.data) for segment in self.segments[:codebook])
+
+
+class Entry(NamedTuple):
+    """A line of an index: the packet at ``offset`` of the file starts with frame ``first_frame``."""
+
+    first_frame: int
+    offset: int
+
+
+class End(NamedTuple):
+    """The end mark's body."""
+
+    n_samples: int
+    index_length: int
+
+
+class RawBlock(NamedTuple):
+    """A block as it was read: CRC and order are not checked yet."""
+
+    head: Head
+    savings: dict[int, int]  # of the coded segments: codebook to bytes saved
+    data: bytes  # all of it
+    body_start: int  # where segments, entries or the end's numbers start
+    offset: int
+
+
+# Writing
+
+
+def packet_to_bytes(header: Header, packet: PacketBlock) -> bytes:
+    """The packet as it stands in a file."""
+    full = raw_bytes(header, packet.n_frames)
+    savings = {k: full - len(data) for k, (data, is_coded) in enumerate(packet.segments) if is_coded}
+    kind = CODED if savings else RAW
+    head = Head(kind, len(packet.segments), packet.n_frames, packet.first_frame)
+    table = _table_to_bytes(savings) if savings else b""
+    return sealed(head.to_bytes() + table + b"".join(data for data, _ in packet.segments))
+
+
+def index_to_bytes(n_frames: int, entries: Sequence[Entry]) -> bytes:
+    """The index of a file of ``n_frames`` frames."""
+    head = Head(INDEX, 0, len(entries), n_frames)
+    return sealed(head.to_bytes() + b"".join(ENTRY.pack(*entry) for entry in entries))
+
+
+def end_to_bytes(n_frames: int, end: End) -> bytes:
+    """The end mark of a file of ``n_frames`` frames."""
+    return sealed(Head(END, 0, 0, n_frames).to_bytes() + END_BODY.pack(*end))
+
+
+def raw_bytes(header: Header, n_frames: int) -> int:
+    """Bytes of a raw segment."""
+    return segment_bytes(header.channels * n_frames, code_bits(header.codebook_size))
+
+
+def chosen(raw: Sequence[bytes], coded: Sequence[bytes]) -> list[Segment]:
+    """Of each segment the form that makes the packet up to it smaller.
+
+    A choice depends on lower segments only, so that peeling gives what encoding fewer codebooks gives.
+
+    Args:
+        raw: all segments of a packet.
+        coded: the lowest of them, coded.
+    """
+    savings: dict[int, int] = {}
+    for k, data in enumerate(coded):
+        more = {**savings, k: max(0, len(raw[k]) - len(data))}
+        if more[k] > len(_table_to_bytes(more)) - len(_table_to_bytes(savings)):
+            savings = more
+    return [Segment(coded[k], True) if k in savings else Segment(raw[k], False) for k in range(len(raw))]
+
+
+def _table_to_bytes(savings: dict[int, int]) -> bytes:
+    if not savings:
+        return b""
+    mask = sum(1 << k for k in savings)
+    return b"".join(map(_varint, (mask, *savings.values())))
+
+
+def _varint(value: int) -> bytes:
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(data) + bytes([value])
+
+
+# Reading
+
+
+def take_block(header: Header, source: Takeable, what: str) -> RawBlock:
+    """Take the next block from ``source``, and not a byte more than it has.
+
+    Raises:
+        FormatError: with the offset, for a head or table that breaks the format.
+    """
+    offset = source.offset
+    start = source.take(HEAD.size, what)
+    head = parse_head(header, start, offset)
+    savings: dict[int, int] = {}
+    if head.kind == CODED:
+        savings, table = _take_table(header, head, source)
+        start += table
+    rest = source.take(_body_length(header, head, savings) + CRC_BYTES, NAMES[head.kind])
+    return RawBlock(head, savings, start + rest, len(start), offset)
+
+
+def check_crc(block: RawBlock) -> None:
+    """Check the CRC that ends ``block``."""
+    if not seal_holds(block.data):
+        raise FormatError(f"{NAMES[block.head.kind]} is damaged: its CRC does not match", block.offset)
+
+
+def parse_head(header: Header, data: bytes, offset: int) -> Head:
+    """The head in the 12 bytes ``data``, which stand at ``offset`` of the file, checked against ``header``.
+
+    Raises:
+        FormatError: with the offset of what is wrong.
+    """
+    sync, kind, n_codebooks, n_frames, first_frame, crc = HEAD.unpack(data)
+    if sync != SYNC:
+        raise FormatError("a packet or the end mark should start here", offset)
+    if crc16(data[: -HEAD_CRC.size]) != crc:
+        raise FormatError("the head of a packet is damaged: its CRC does not match", offset)
+    if kind not in NAMES:
+        raise FormatError(f"unknown kind {kind:#04x} of block", offset + 2)
+    if kind == CODED and header.prior_id is None:
+        raise FormatError("a coded packet, but the header names no prior", offset + 2)
+    least, most = (1, header.n_codebooks) if kind in (RAW, CODED) else (0, 0)
+    if not least <= n_codebooks <= most:
+        raise FormatError(f"{n_codebooks} codebooks, not in {least}..{most}", offset + 3)
+    least, most = {INDEX: (1, 2**16 - 1), END: (0, 0)}.get(kind, (1, header.packet_frames))
+    if not least <= n_frames <= most:
+        raise FormatError(f"{n_frames} frames or entries, not in {least}..{most}", offset + 4)
+    return Head(kind, n_codebooks, n_frames, first_frame)
+
+
+def parse_packet(header: Header, block: RawBlock) -> PacketBlock:
+    """The packet in ``block``, whose CRC was checked; whether its codes are good is left open."""
+    full = raw_bytes(header, block.head.n_frames)
+    position = block.body_start
+    segments = []
+    for k in range(block.head.n_codebooks):
+        end = position + full - block.savings.get(k, 0)
+        segments.append(Segment(block.data[position:end], k in block.savings))
+        position = end
+    body_offset = block.offset + block.body_start
+    return PacketBlock(block.head.first_frame, block.head.n_frames, segments, block.offset, body_offset)
+
+
+def parse_index(block: RawBlock) -> list[Entry]:
+    """The entries of the index in ``block``.
+
+    Raises:
+        FormatError: where they do not ascend or point behind the index.
+    """
+    entries = []
+    previous = Entry(-1, -1)
+    behind = Entry(block.head.first_frame, block.offset)
+    for i, entry in enumerate(ENTRY.iter_unpack(block.data[block.body_start : -CRC_BYTES])):
+        if not (previous[0] < entry[0] < behind[0] and previous[1] < entry[1] < behind[1]):
+            raise FormatError(
+                f"entry {i} of the index does not ascend", block.offset + HEAD.size + i * ENTRY.size
+            )
+        previous = Entry(*entry)
+        entries.append(previous)
+    return entries
+
+
+def parse_end(block: RawBlock) -> End:
+    """The numbers of the end mark in ``block``."""
+    end = End(*END_BODY.unpack_from(block.data, block.body_start))
+    if end.n_samples > MAX_SAMPLES:
+        raise FormatError(f"{end.n_samples} samples, over 2^53-1", block.offset + HEAD.size)
+    return end
+
+
+def _body_length(header: Header, head: Head, savings: dict[int, int]) -> int:
+    """Bytes between head or table and CRC; bounded, since ``header`` and ``head`` are."""
+    if head.kind == END:
+        return END_BODY.size
+    if head.kind == INDEX:
+        return head.n_frames * ENTRY.size
+    return head.n_codebooks * raw_bytes(header, head.n_frames) - sum(savings.values())
+
+
+def _take_table(header: Header, head: Head, source: Takeable) -> tuple[dict[int, int], bytes]:
+    """The savings of the coded segments, and the bytes that told."""
+    offset = source.offset
+    mask, data = _take_varint(source, head.n_codebooks)
+    if mask == 0:
+        raise FormatError("a coded packet without a coded segment", offset)
+    full = raw_bytes(header, head.n_frames)
+    savings = {}
+    for k in range(head.n_codebooks):
+        if mask >> k & 1:
+            offset = source.offset
+            savings[k], more = _take_varint(source, full.bit_length())
+            if not 1 <= savings[k] <= full:
+                raise FormatError(f"codebook {k} saves {savings[k]} of {full} bytes", offset)
+            data += more
+    return savings, data
+
+
+def _take_varint(source: Takeable, bits: int) -> tuple[int, bytes]:
+    """A varint below ``2**bits``, and its bytes."""
+    offset = source.offset
+    data = source.take(1, "a packet's table")
+    while data[-1] & 0x80 and 7 * len(data) < bits:
+        data += source.take(1, "a packet's table")
+    value = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(data))
+    if data[-1] & 0x80 or value >> bits or (len(data) > 1 and data[-1] == 0):
+        raise FormatError("a packet's table holds a number that is too large or badly spelled", offset)
+    return value, data
