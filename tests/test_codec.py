@@ -2,6 +2,7 @@
 
 import threading
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ import torch
 from models import SHAPES, save_model
 
 from dacodec import Codec, Encoded
-from dacodec.audio import as_float, loudness_lufs
+from dacodec.audio import as_float, loudness_lufs, read, resample
 from dacodec.container import Reader
 from dacodec.engine import TorchEngine
 from dacodec.engine.base import Pushed
 from dacodec.engine.batches import MAX_WASTE, padding_waste, plan_batches
 from dacodec.errors import AudioError, CodesError, EngineError, FormatError, ModelMismatchError, OutputError
+
+CLIPS = Path(__file__).parent / "data" / "clips"
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +179,52 @@ def test_loudness_is_restored_and_one_gain_serves_all_channels(codec, rate):
     loud = through.encode(np.sign(tone(16000)), 16000, loudness_lufs=0)
     assert loud.gain <= 1
     assert through.encode(np.zeros(16000), 16000, loudness_lufs=-16).gain == 1
+
+
+def test_mid_and_side(codec, tmp_path):
+    left, right = tone(9000, 2)
+    right = np.roll(right, 5) * 0.7
+    encoded = codec.encode(np.stack([left, right]), 16000, mid_side=True)
+    mid, side = (left + right) / 2, (left - right) / 2
+    assert np.array_equal(encoded.codes, codec.encode(np.stack([mid, side]), 16000).codes)
+    mid, side = codec.decode(codec.from_codes(encoded.codes, n_samples=9000))
+    np.testing.assert_allclose(codec.decode(encoded), [mid + side, mid - side], atol=1e-6)
+    encoded.save(tmp_path / "x.dacz")
+    assert Encoded.load(tmp_path / "x.dacz").mid_side
+    codec.decode_file(tmp_path / "x.dacz", tmp_path / "x.wav", subtype="FLOAT")
+    np.testing.assert_allclose(read(tmp_path / "x.wav").samples, codec.decode(encoded), atol=1e-6)
+    codec.encode_file(tmp_path / "x.wav", tmp_path / "y.dacz", mid_side=True)
+    again = codec.encode(codec.decode(encoded), 16000, mid_side=True)
+    assert np.array_equal(Encoded.load(tmp_path / "y.dacz").codes, again.codes)
+    assert np.array_equal(
+        codec.encode_batch([np.stack([left, right])], 16000, mid_side=True)[0].codes, encoded.codes
+    )
+    np.testing.assert_allclose(codec.decode_batch([encoded])[0], codec.decode(encoded), atol=1e-6)
+    for channels in (1, 3):
+        with pytest.raises(AudioError, match="two channels"):
+            codec.encode(tone(900, channels), 16000, mid_side=True)
+
+
+@pytest.mark.parametrize("mid_side", [False, True])
+def test_the_codec_itself_keeps_the_stereo_image(codec, mid_side):
+    """Level, phase and panning of real stereo, with an engine that codes nothing: what remains is the model's."""
+    through = Codec(Through(codec.geometry), codec.model)
+    for path in sorted(CLIPS.glob("*_st.flac")):
+        audio, rate = read(path)
+        audio = audio[:, rate : 2 * rate]
+        encoded = through.encode(audio, rate, loudness_lufs=-16, mid_side=mid_side)
+        decoded = through.decode(encoded)
+        in_band = resample(resample(audio, rate, 16000), 16000, rate)[:, :rate]
+        for a, b in zip(image(decoded), image(in_band), strict=True):
+            assert a == pytest.approx(b, abs=0.01)
+
+
+def image(audio):
+    """Panning and phase, as levels in dB: left to right and mid to side."""
+    left, right = audio
+    return [
+        10 * np.log10(np.mean(a**2) / np.mean(b**2)) for a, b in [(left, right), (left + right, left - right)]
+    ]
 
 
 def test_slices_and_concatenation(codec):
