@@ -13,7 +13,7 @@ LEVELS = {
     "errors": 0, "config": 0, "geometry": 0,
     "audio": 1, "features": 1, "spectra": 1, "files": 1, "container": 1,
     "model": 2,
-    "checkpoint": 3, "encoded": 3, "engine": 3,
+    "checkpoint": 3, "encoded": 3, "engine": 3, "concealment": 3,
     "integrations": 4, "streaming": 4, "transcode": 4,
     "codec": 5,
     "training": 6, "evaluation": 6,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacodec import audio as audio_io
-from dacodec import transcode
+from dacodec import streaming, transcode
 from dacodec.audio import Samples, ending_at, exactly, resample_blocks, resampled_length
 from dacodec.checkpoint import load_model
 from dacodec.encoded import Encoded, Model
@@ -276,6 +276,8 @@ class Codec:
     encode_stream = transcode.encode_stream
     decode_file = transcode.decode_file
     decode_stream = transcode.decode_stream
+    stream_encoder = streaming.stream_encoder
+    stream_decoder = streaming.stream_decoder
 
     def choose_n_quantizers(
         self, n_channels: int, n_quantizers: int | None, bitrate_kbps: float | None

@@ -7,14 +7,14 @@ from functools import cache
 
 import torch
 
-from dacodec.engine.base import Engine
+from dacodec.engine.base import Engine, State
 from dacodec.engine.eager import TorchEngine
 from dacodec.engine.native import PRECISIONS, NativeEngine
 from dacodec.engine.native_library import is_built
 from dacodec.errors import EngineError
 from dacodec.model import DacModel
 
-__all__ = ["ENGINES", "PRECISIONS", "Engine", "NativeEngine", "TorchEngine", "make_engine"]
+__all__ = ["ENGINES", "PRECISIONS", "Engine", "NativeEngine", "State", "TorchEngine", "make_engine"]
 
 ENGINES = ("auto", "native", "torch", "torch-compile")
 

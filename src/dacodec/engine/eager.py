@@ -58,6 +58,11 @@ class TorchEngine:
 
     @torch.inference_mode()
     def push_codes(self, codes: Tensor, state: State = None, end: bool = False) -> Pushed:
-        latents = self.model.quantizer.from_codes(codes.to(self.model.device)).quantized_representation
+        model = self.model
+        if codes.shape[2]:
+            latents = model.quantizer.from_codes(codes.to(model.device)).quantized_representation
+        else:
+            shape = (len(codes), model.config.hidden_size, 0)
+            latents = torch.zeros(shape, device=model.device, dtype=model.dtype)
         audio, state = self._push_decoder(latents, state, end)
         return Pushed(audio[:, 0].float().cpu(), state)
