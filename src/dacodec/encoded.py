@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dacodec.container import AS_GIVEN, MID_SIDE, Header, Reader, Writer, prior_of_model
+from dacodec.container import AS_GIVEN, MID_SIDE, Damage, Header, Reader, Writer, prior_of_model
 from dacodec.errors import CodesError
 from dacodec.files import new_file, open_input
 
@@ -87,6 +87,7 @@ class Summary:
     header: Header
     n_frames: int
     n_samples: int  # per channel at header.sampling_rate
+    damages: tuple[Damage, ...] = ()  # that were passed over
 
     @property
     def duration_seconds(self) -> float:
@@ -106,7 +107,7 @@ class Summary:
             for _ in reader:
                 pass
             assert reader.n_samples is not None
-            return Summary(reader.header, reader.n_frames, reader.n_samples)
+            return Summary(reader.header, reader.n_frames, reader.n_samples, tuple(reader.damages))
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ def decode_file(
     overwrite: bool = False,
     subtype: str | None = None,
     allow_other_model: bool = False,
+    conceal: bool = False,
     start_seconds: float = 0.0,
     duration_seconds: float | None = None,
     progress: Progress | None = None,
@@ -132,6 +133,7 @@ def decode_file(
         overwrite: replace an ``output`` that exists.
         subtype: encoding of the samples, as for :func:`dacodec.audio.write`.
         allow_other_model: as for :meth:`Codec.decode`.
+        conceal: pass over damage instead of raising; what was lost fades, and time goes on. The summary tells.
         start_seconds, duration_seconds: decode only this part, to the samples that it has in the whole.
         progress: as for :meth:`Codec.encode_stream`.
 
@@ -144,13 +146,13 @@ def decode_file(
         AudioError: if there is nothing in that part, or the output's format cannot hold such audio.
         OutputError: if ``output`` exists or cannot be written.
     """
-    summary = Summary.read(path)
+    summary = Summary.read(path, conceal)
     header = summary.header
     with open_input(path) as source, new_file(output, overwrite) as file:
         part = _Part(start_seconds, duration_seconds)
         start, stop = part.samples(header.sampling_rate, summary.n_samples)
         blocks = decode_stream(
-            codec, Reader(source), n_samples=summary.n_samples, start_seconds=start_seconds,
+            codec, Reader(source, conceal=conceal), n_samples=summary.n_samples, start_seconds=start_seconds,
             duration_seconds=duration_seconds, allow_other_model=allow_other_model, progress=progress,
         )  # fmt: skip
         with AudioWriter(
@@ -182,13 +184,32 @@ def decode_stream(
     codec.check_model(model_of(header), header.n_codebooks, allow_other_model)
     n_samples = header.n_samples if n_samples is None else n_samples
     total = None
-    if n_samples is None:
+    if reader.conceals:
+        blocks = part.of_blocks(_concealed(codec, reader), header.sampling_rate)
+    elif n_samples is None:
         blocks = part.of_blocks(_to_the_end(codec, reader), header.sampling_rate)
     else:
         start, stop = part.samples(header.sampling_rate, n_samples)
         total = (stop - start) / header.sampling_rate
         blocks = _between_samples(codec, reader, n_samples, start, stop)
     yield from _Counted(blocks, header.sampling_rate, total, progress)
+
+
+def _concealed(codec: Codec, reader: Reader) -> Iterator[Samples]:
+    """The whole stream, frames that are lost concealed."""
+    header, decoder = reader.header, codec.stream_decoder(reader.header.sampling_rate)
+
+    def audio() -> Iterator[Samples]:
+        state = None
+        for packet in reader:
+            missing = np.full(packet.n_frames, packet.is_lost)
+            pushed, state = decoder.push(packet.codes, state, missing)
+            yield pushed
+        if state is not None:
+            yield decoder.flush(state, reader.n_samples)
+
+    for block in left_right(audio()) if header.channel_coding == MID_SIDE else audio():
+        yield block / np.float32(header.gain)
 
 
 def _to_the_end(codec: Codec, reader: Reader) -> Iterator[Samples]:

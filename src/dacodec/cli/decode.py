@@ -10,6 +10,7 @@ import typer
 
 from dacodec.cli import options, pipes
 from dacodec.cli.plan import DACZ_SUFFIXES, Job, make_plan
+from dacodec.cli.verify import tell
 
 
 def decode(
@@ -33,6 +34,9 @@ def decode(
     ] = "wav",
     model: options.OtherModel = None,
     allow_other_model: options.AllowOtherModel = False,
+    conceal: Annotated[
+        bool, typer.Option("--conceal", help="Pass over damage: what was lost fades, and is told.")
+    ] = False,
     start: options.Start = 0.0,
     duration: options.Duration = None,
     jobs: options.Jobs = 1,
@@ -60,7 +64,7 @@ def decode(
         if len(inputs) > 1:
             raise typer.BadParameter("a pipe is one recording: give one input", param_hint="IN")
         with sys.stdin.buffer if inputs[0] == pipes.PIPE else open_input(inputs[0]) as file:
-            reader = Reader(file)
+            reader = Reader(file, conceal=conceal)
             codec = load(model or reader.header.model_name)
             _decode_pipe(codec, reader, output or pipes.PIPE, raw, overwrite, how)
         return
@@ -71,8 +75,9 @@ def decode(
         with open_input(job.source) as file:
             name = Reader(file).header.model_name
         summary = load(model or name).decode_file(
-            job.source, job.output, overwrite=overwrite, progress=report, **how
+            job.source, job.output, overwrite=overwrite, conceal=conceal, progress=report, **how
         )
+        tell(summary.header, summary.damages)
         return (
             f"{job.output}: {summary.duration_seconds:.2f} s, {summary.header.channels} channel(s), "
             f"{summary.header.sampling_rate} Hz"

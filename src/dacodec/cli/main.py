@@ -19,6 +19,7 @@ from dacodec.cli import (
     play,
     repair,
     spectrogram,
+    stream,
     verify,
 )
 
@@ -45,6 +46,7 @@ app.command("decode")(decode.decode)
 app.command("info")(info.info)
 app.command("play")(play.play)
 app.command("spectrogram")(spectrogram.spectrogram)
+app.add_typer(stream.app, name="stream")
 app.command("download")(download.download)
 app.command("peel")(peel.peel)
 app.command("verify")(verify.verify)

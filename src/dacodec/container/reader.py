@@ -79,6 +79,10 @@ class Reader:
         return self._sequence.has_index
 
     @property
+    def conceals(self) -> bool:
+        return self._sequence.conceal
+
+    @property
     def damages(self) -> list[Damage]:
         """What was passed over so far, with ``conceal``."""
         return self._sequence.damages

@@ -1,0 +1,188 @@
+"""``dacodec stream``: live audio through pipes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from dacodec.cli import options
+
+if TYPE_CHECKING:
+    from dacodec.audio import SampleFormat, Samples
+    from dacodec.codec import Codec
+
+app = typer.Typer(
+    help="Live audio through pipes: bare samples in and out, nothing held back.", no_args_is_help=True
+)
+
+Rate = Annotated[int, typer.Option(help="Sampling rate, in Hz.")]
+Channels = Annotated[int, typer.Option(help="Channels.")]
+Raw = Annotated[str, typer.Option(help="Samples: s16le, s32le or f32le, interleaved.")]
+Statistics = Annotated[bool, typer.Option("--statistics", help="Latency and load, on stderr, at the end.")]
+
+
+@app.command()
+def encode(
+    rate: Rate = 44100,
+    channels: Channels = 1,
+    raw: Raw = "s16le",
+    packet_frames: Annotated[int, typer.Option(help="Frames a packet: fewer for less delay.", min=1)] = 4,
+    model: options.Model = "builtin",
+    n_quantizers: options.NQuantizers = None,
+    device: options.Device = "cpu",
+    engine: options.Engine = "auto",
+    statistics: Statistics = False,
+) -> None:
+    """Samples on standard input to a .dacz stream on standard output, packet by packet."""
+    from dataclasses import replace
+
+    from dacodec.container import Writer
+    from dacodec.encoded import header_of
+
+    codec = options.codec_loader(device, engine)(model)
+    coder = codec.stream_encoder(rate, n_quantizers=n_quantizers)
+    _warm_up(codec)
+    _end_on_interrupt()
+    header = header_of(codec.model, coder.n_quantizers, rate, channels, None)
+    state, load = None, _Load(rate, coder.lookahead_seconds + packet_frames / codec.model.frames_per_second)
+    with Writer(sys.stdout.buffer, replace(header, packet_frames=packet_frames)) as writer:
+        sys.stdout.buffer.flush()
+        for block in load.watch(_samples_in(rate, channels, raw)):
+            codes, state = coder.push(block, state)
+            writer.write(codes)
+            sys.stdout.buffer.flush()
+        if state is not None:
+            writer.write(coder.flush(state))
+        writer.close(0 if state is None else state.n_samples)
+    load.tell(statistics)
+
+
+@app.command()
+def decode(
+    raw: Raw = "s16le",
+    model: options.OtherModel = None,
+    device: options.Device = "cpu",
+    engine: options.Engine = "auto",
+    statistics: Statistics = False,
+) -> None:
+    """A .dacz stream on standard input to samples on standard output, packet by packet; damage is concealed."""
+    import numpy as np
+
+    from dacodec.audio import PcmWriter
+    from dacodec.container import Reader
+
+    reader = Reader(sys.stdin.buffer, conceal=True)
+    header = reader.header
+    codec = options.codec_loader(device, engine)(model or header.model_name)
+    _warm_up(codec)
+    _end_on_interrupt()
+    decoder = codec.stream_decoder(header.sampling_rate)
+    state, load = None, _Load(header.sampling_rate, decoder.lookahead_seconds)
+    with PcmWriter(sys.stdout.buffer, cast("SampleFormat", raw)) as writer:
+        for packet in reader:
+            started = time.perf_counter()
+            audio, state = decoder.push(packet.codes, state, np.full(packet.n_frames, packet.is_lost))
+            writer.write(audio / np.float32(header.gain))
+            sys.stdout.buffer.flush()
+            load.add(packet.n_frames / codec.model.frames_per_second, time.perf_counter() - started)
+        if state is not None:
+            writer.write(decoder.flush(state, reader.n_samples) / np.float32(header.gain))
+    load.tell(statistics)
+
+
+@app.command()
+def loopback(
+    rate: Rate = 44100,
+    channels: Channels = 1,
+    raw: Raw = "s16le",
+    model: options.Model = "builtin",
+    n_quantizers: options.NQuantizers = None,
+    device: options.Device = "cpu",
+    engine: options.Engine = "auto",
+    statistics: Statistics = False,
+) -> None:
+    """Samples through encoder and decoder and out again, as many as went in: hear what the other end would."""
+    from dacodec.audio import PcmWriter
+
+    codec = options.codec_loader(device, engine)(model)
+    _warm_up(codec)
+    _end_on_interrupt()
+    with PcmWriter(sys.stdout.buffer, cast("SampleFormat", raw)) as writer:
+        load = _Load(rate, _lookahead(codec, rate))
+        for audio in _there_and_back(codec, rate, n_quantizers, load.watch(_samples_in(rate, channels, raw))):
+            writer.write(audio)
+            sys.stdout.buffer.flush()
+    load.tell(statistics)
+
+
+def _there_and_back(
+    codec: Codec, rate: int, n_quantizers: int | None, blocks: Iterator[Samples]
+) -> Iterator[Samples]:
+    coder, decoder = codec.stream_encoder(rate, n_quantizers=n_quantizers), codec.stream_decoder(rate)
+    coding = decoding = None
+    for block in blocks:
+        codes, coding = coder.push(block, coding)
+        audio, decoding = decoder.push(codes, decoding)
+        yield audio
+    if coding is not None:
+        audio, decoding = decoder.push(coder.flush(coding), decoding)
+        yield audio
+        yield decoder.flush(decoding, coding.n_samples)
+
+
+def _warm_up(codec: Codec) -> None:
+    """Before the signal: first calls are slow."""
+    import numpy as np
+
+    codes = codec.encode(np.zeros(codec.model.hop_length), codec.sampling_rate)
+    codec.decode(codes)
+
+
+def _lookahead(codec: Codec, rate: int) -> float:
+    return codec.stream_encoder(rate).lookahead_seconds + codec.stream_decoder(rate).lookahead_seconds
+
+
+def _samples_in(rate: int, channels: int, raw: str) -> Iterator[Samples]:
+    from dacodec.audio import PcmReader
+
+    reader = PcmReader(sys.stdin.buffer, rate, channels, cast("SampleFormat", raw))
+    return reader.blocks()
+
+
+def _end_on_interrupt() -> None:
+    """Ctrl-C ends the signal as the end of the input does: the input becomes empty, what is under way is finished."""
+    signal.signal(signal.SIGINT, lambda *_: os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno()))
+
+
+class _Load:
+    """How much of the time was work."""
+
+    def __init__(self, sampling_rate: int, lookahead_seconds: float) -> None:
+        self._rate, self._lookahead = sampling_rate, lookahead_seconds
+        self._audio = self._work = self._longest = 0.0
+
+    def watch(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
+        """``blocks``, with the time taken by whoever asked for them."""
+        for block in blocks:
+            started = time.perf_counter()
+            yield block
+            self.add(block.shape[1] / self._rate, time.perf_counter() - started)
+
+    def add(self, audio_seconds: float, work_seconds: float) -> None:
+        self._audio += audio_seconds
+        self._work += work_seconds
+        self._longest = max(self._longest, work_seconds)
+
+    def tell(self, wanted: bool) -> None:
+        if wanted and self._audio:
+            print(
+                f"{self._audio:.2f} s of audio, {self._work / self._audio:.2f} s of work a second, longest push "
+                f"{1000 * self._longest:.0f} ms, look-ahead {1000 * self._lookahead:.0f} ms",
+                file=sys.stderr,
+            )
