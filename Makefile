@@ -24,6 +24,7 @@ parity:
 bench: .venv/test-installed
 	PYTHON=$(PYTHON) bash scripts/oracles/setup.sh
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/layers.py
 
 .venv/installed: pyproject.toml setup.py constraints.txt $(wildcard native/*)
 	$(PYTHON) -m venv .venv

@@ -74,6 +74,7 @@ class Library:
         self.quantize = self._function(
             "quantize", c_int32, c_void_p, c_void_p, c_int64, c_int32, c_void_p, c_int32
         )
+        self.multiply_adds = self._function("multiply_adds", c_int64, c_int64)
 
     def fail(self) -> EngineError:
         """What the last call that failed in this thread complained of."""
