@@ -81,7 +81,9 @@ class Library:
         return EngineError(f"the native engine failed: {self.error().decode()}")
 
     def _function(self, name: str, result: object, *arguments: object) -> ctypes._NamedFuncPointer:
-        function = getattr(self._dll, f"dac_{name}")
+        function = getattr(self._dll, f"dac_{name}", None)
+        if function is None:
+            raise EngineError("the native engine was built from other sources; install dacodec again")
         function.restype, function.argtypes = result, arguments
         return function
 
