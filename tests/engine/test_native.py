@@ -2,6 +2,7 @@
 
 import copy
 import os
+import pickle
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -235,6 +236,13 @@ def test_changed_weights_are_packed_again(small):
     model.double()
     with pytest.raises(EngineError, match="engine='torch'"):
         engine.encode(audio)
+
+
+def test_a_copy_and_a_pickle_are_the_same_engine(small):
+    engine = NativeEngine(small, "exact", 1, "generic")
+    audio = random_audio(11, 1, 5 * small.config.hop_length)[:, 0]
+    for other in (copy.deepcopy(engine), pickle.loads(pickle.dumps(engine))):
+        assert torch.equal(latents_of(other, audio), latents_of(engine, audio))
 
 
 def test_several_threads_at_once(small):

@@ -10,6 +10,7 @@ Shapes: T samples, D latent dimension, F frames, K codebooks in use, N codebooks
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -39,6 +40,18 @@ _ROW = 16  # rows of channels are padded to a multiple of so many floats
 # (to pack and to read) and memory than 3 of 8 products are worth.
 _MOST_WINOGRAD_WEIGHTS = 1 << 23
 
+# One model is packed at a time. A forked child gets a lock of its own: the parent's may be held.
+_packing = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _packing
+    _packing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
 
 class NativeEngine:
     """Runs a model on the CPU in float32. Weights are repacked when the model's change.
@@ -66,9 +79,13 @@ class NativeEngine:
         self.geometry = model.geometry
         self.precision = precision
         self._threads = threads
+        self._target = target
         self._library = load_library(target)
-        self._lock = threading.Lock()
         self._packed: tuple[object, PackedModel] | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copies and pickles carry the model, and pack it again."""
+        return NativeEngine, (self.model, self.precision, self._threads, self._target)
 
     @property
     def threads(self) -> int:
@@ -101,16 +118,22 @@ class NativeEngine:
             EngineError: if the model is not in float32 on the CPU.
         """
         version = _version(self.model)
-        with self._lock:
-            if self._packed is None or self._packed[0] != version:
-                if self.model.device.type != "cpu" or self.model.dtype != torch.float32:
-                    raise EngineError(
-                        f"the native engine runs float32 on the CPU, the model is {self.model.dtype} on "
-                        f"{self.model.device}; use engine='torch'"
-                    )
-                fast = self.precision == "fast"
-                self._packed = version, PackedModel(self._library, self.model, fast, self.threads)
-            return self._packed[1]
+        packed = self._packed
+        if packed is None or packed[0] != version:
+            with _packing:
+                packed = self._packed
+                if packed is None or packed[0] != version:
+                    packed = self._packed = version, self._pack()
+        return packed[1]
+
+    def _pack(self) -> PackedModel:
+        model = self.model
+        if model.device.type != "cpu" or model.dtype != torch.float32:
+            raise EngineError(
+                f"the native engine runs float32 on the CPU, the model is {model.dtype} on {model.device}; "
+                "use engine='torch'"
+            )
+        return PackedModel(self._library, model, self.precision == "fast", self.threads)
 
 
 class PackedModel:
