@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch
 BIN := .venv/bin
 
-.PHONY: demo test lint parity bench clean
+.PHONY: demo test lint parity bench sanitize clean
 
 demo: .venv/installed
 	$(BIN)/python scripts/demo.py
@@ -24,6 +24,16 @@ parity:
 bench: .venv/test-installed
 	PYTHON=$(PYTHON) bash scripts/oracles/setup.sh
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/layers.py
+
+# The native engine under the compiler's sanitizers, on random networks and pushes.
+CXX ?= c++
+sanitize:
+	mkdir -p build
+	$(CXX) -std=c++17 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -pthread native/fuzz.cpp -o build/fuzz-address
+	build/fuzz-address 300
+	$(CXX) -std=c++17 -O1 -g -fsanitize=thread -pthread native/fuzz.cpp -o build/fuzz-thread
+	build/fuzz-thread 100
 
 .venv/installed: pyproject.toml setup.py constraints.txt $(wildcard native/*)
 	$(PYTHON) -m venv .venv

@@ -33,9 +33,12 @@ class Row:
 
 
 ROWS = {
-    "dacodec": Row(None, "dacodec", "auto"),
-    "dacodec, malloc tuned": Row(None, "dacodec", "auto", MALLOC_TUNED),
+    "dacodec": Row(None, "dacodec", "native fast"),
+    "dacodec, exact": Row(None, "dacodec", "native exact"),
+    "dacodec, PyTorch": Row(None, "dacodec", "torch"),
+    "dacodec, PyTorch, malloc tuned": Row(None, "dacodec", "torch", MALLOC_TUNED),
     "dacodec, torch.compile": Row(None, "dacodec", "torch-compile"),
+    "dacodec, torch.compile, frozen": Row(None, "frozen"),
     "transformers 4": Row(".venv-hf4", "transformers"),
     "transformers 4, malloc tuned": Row(".venv-hf4", "transformers", "", MALLOC_TUNED),
     "transformers 5": Row(".venv-hf5", "transformers"),
@@ -45,7 +48,9 @@ ROWS = {
 }
 DEFAULT_ROWS = (
     "dacodec",
-    "dacodec, malloc tuned",
+    "dacodec, exact",
+    "dacodec, PyTorch",
+    "dacodec, torch.compile, frozen",
     "transformers 4",
     "transformers 4, malloc tuned",
     "transformers 5",
@@ -58,8 +63,28 @@ def load_dacodec(folder, engine):
     from dacodec import DacModel
     from dacodec.engine import make_engine
 
-    engine = make_engine(DacModel.from_pretrained(folder), engine)
+    engine = make_engine(DacModel.from_pretrained(folder), *engine.split())
     return engine.encode, engine.decode
+
+
+def load_frozen(folder, _):
+    """PyTorch's own best: compiled, with the weights as constants."""
+    import torch
+    import torch._inductor.config
+
+    from dacodec import DacModel
+
+    torch._inductor.config.freezing = True
+    model = DacModel.from_pretrained(folder).eval()
+    encoder, decoder = torch.compile(model.encoder), torch.compile(model.decoder)
+
+    def encode(audio):
+        return model.quantizer(encoder(audio[:, None])).audio_codes
+
+    def decode(codes):
+        return decoder(model.quantizer.from_codes(codes).quantized_representation)[:, 0]
+
+    return encode, decode
 
 
 def load_transformers(folder, _):
@@ -96,4 +121,9 @@ def load_descript(folder, _):
     return encode, decode
 
 
-LOADERS = {"dacodec": load_dacodec, "transformers": load_transformers, "descript": load_descript}
+LOADERS = {
+    "dacodec": load_dacodec,
+    "frozen": load_frozen,
+    "transformers": load_transformers,
+    "descript": load_descript,
+}

@@ -45,7 +45,9 @@ def load(state, row, folder, threads):
 def version(package):
     import importlib.metadata
 
-    return importlib.metadata.version({"descript": "descript-audio-codec"}.get(package, package))
+    return importlib.metadata.version(
+        {"descript": "descript-audio-codec", "frozen": "dacodec"}.get(package, package)
+    )
 
 
 def encode(state, audio, codes):

@@ -18,27 +18,37 @@
 
 namespace dac {
 
+// A weight of PyTorch's, [tap][channel][column] in its own order: the sum of three offsets says where each is.
+// Channels and columns that are there only to pad a row have none, and weigh nothing.
+struct Weights {
+    static constexpr long NONE = -1;
+    const float* values;
+    std::vector<long> taps, channels, columns;
+    float operator()(long tap, long channel, long column) const {
+        if (channels[channel] == NONE || columns[column] == NONE) return 0;
+        return values[taps[tap] + channels[channel] + columns[column]];
+    }
+};
+
 class Convolution {
   public:
     static constexpr long GROUP = 64;       // columns that are computed together: a multiple of every panel's
     static constexpr long MANY_TILES = 72;  // Winograd tiles that go from products to outputs at once
 
-    // `matrices` null: directly. `weight(tap, channel, column)` is called for every tap (in any order, from
-    // several threads) while packing.
-    template <class Weight>
-    Convolution(long depth, long width, long taps, long dilation, const Matrices* matrices, Team& team,
-                Weight weight)
-        : depth_(depth), width_(width), taps_(taps), dilation_(dilation), panel_(panel_width(width)) {
+    // `matrices` null: directly.
+    Convolution(const Weights& weights, long dilation, const Matrices* matrices, Team& team)
+        : depth_(weights.channels.size()), width_(weights.columns.size()), taps_(weights.taps.size()),
+          dilation_(dilation), panel_(panel_width(width_)) {
         if (matrices) {
             outputs_ = matrices->outputs;
             products_ = matrices->points();
             at_.set(matrices->at, outputs_, products_);
             bt_.set(matrices->bt, products_, products_);
-            zeros_ = floats(depth);
-            choose(outputs_, int(taps));
+            zeros_.assign(depth_, 0.0f);
+            choose(outputs_, int(taps_));
         }
-        weights_ = floats(size_t(products_) * (matrices ? 1 : taps) * depth * width);
-        team.each(width / panel_, [&](long p, int) { pack(p, matrices, weight); });
+        weights_ = floats(size_t(matrices ? products_ : taps_) * depth_ * width_);
+        team.each(width_ / panel_, [&](long p, int) { pack(p, matrices, weights); });
     }
 
     long depth() const { return depth_; }
@@ -74,28 +84,27 @@ class Convolution {
 
     long first_row(long tile) const { return tile / dilation_ * outputs_ * dilation_ + tile % dilation_; }
 
-    template <class Weight>
-    void pack(long p, const Matrices* matrices, Weight& weight) {
-        const size_t product_stride = size_t(depth_) * width_;
+    void pack(long p, const Matrices* matrices, const Weights& weights) {
         const long first = p * panel_;
         if (!matrices) {
             float* to = weights_.get() + first * taps_ * depth_;
             for (long tap = 0; tap < taps_; tap++)
                 for (long k = 0; k < depth_; k++)
-                    for (long n = first; n < first + panel_; n++) *to++ = weight(tap, k, n);
+                    for (int n = 0; n < panel_; n++) *to++ = weights(tap, k, first + n);
             return;
         }
-        float* to = weights_.get() + first * depth_;
-        for (long k = 0; k < depth_; k++)
-            for (long n = first; n < first + panel_; n++, to++) {
-                double taps[16];
-                for (long tap = 0; tap < taps_; tap++) taps[tap] = weight(tap, k, n);
-                for (int i = 0; i < products_; i++) {
-                    double sum = 0;
-                    for (long tap = 0; tap < taps_; tap++) sum += matrices->g[i * taps_ + tap] * taps[tap];
-                    to[i * product_stride] = float(sum);
-                }
+        for (long k = 0; k < depth_; k++) {
+            double from[16][2 * W];
+            for (long tap = 0; tap < taps_; tap++)
+                for (int n = 0; n < panel_; n++) from[tap][n] = weights(tap, k, first + n);
+            for (long i = 0; i < products_; i++) {  // G g
+                double sums[2 * W] = {};
+                for (long tap = 0; tap < taps_; tap++)
+                    for (int n = 0; n < panel_; n++) sums[n] += matrices->g[i * taps_ + tap] * from[tap][n];
+                float* to = weights_.get() + (i * width_ + first) * depth_ + k * panel_;
+                for (int n = 0; n < panel_; n++) to[n] = float(sums[n]);
             }
+        }
     }
 
     void choose(int m, int r) {
@@ -119,7 +128,7 @@ class Convolution {
             const float* in[N];
             for (int i = 0; i < N; i++) {
                 const long row = first_row(t) + i * dilation_;
-                in[i] = row < rows ? x + row * row_stride : zeros_.get();  // the last tiles may reach too far
+                in[i] = row < rows ? x + row * row_stride : zeros_.data();  // the last tiles may reach too far
             }
             for (long c = c0; c < c1; c += W)
                 transform_input<M, R>(bt_, in, c, v + t * depth_ + c, n_tiles * depth_);
@@ -157,7 +166,8 @@ class Convolution {
     const long depth_, width_, taps_, dilation_;
     const int panel_;
     int outputs_ = 1, products_ = 1;
-    Floats weights_, zeros_;
+    Floats weights_;
+    std::vector<float> zeros_;
     Splatted at_, bt_;
     void (Convolution::*expand_)(const float*, long, long, float*, long, long) const = nullptr;
     void (Convolution::*multiply_)(const float*, long, long, long, float*, float*, long, const Epilogue&) const =

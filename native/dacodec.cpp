@@ -86,3 +86,14 @@ int32_t dac_quantize(const void* quantizer, const float* latents, int64_t frames
         return 0;
     });
 }
+
+int64_t dac_multiply_adds(int64_t rounds) {
+    constexpr int CHAINS = 12;  // enough to hide the latency
+    dac::V sums[CHAINS] = {};
+    const dac::V factor = dac::splat(float(rounds) * 1e-12f), term = dac::splat(1e-9f);
+    for (int64_t i = 0; i < rounds; i++)
+#pragma GCC unroll 16
+        for (int c = 0; c < CHAINS; c++) sums[c] = sums[c] * factor + term;
+    for (int c = 1; c < CHAINS; c++) sums[0] += sums[c];
+    return dac::sum(sums[0]) < 0 ? 0 : rounds * CHAINS * dac::W;  // uses the sums, so that they are computed
+}

@@ -70,3 +70,6 @@ DAC_EXPORT void dac_quantizer_free(void* quantizer);
 // Codes [n_quantizers][frames] of `frames` rows of latents.
 DAC_EXPORT int32_t dac_quantize(const void* quantizer, const float* latents, int64_t frames,
                                 int32_t n_quantizers, int64_t* codes, int32_t threads);
+
+// For benchmarks: so many rounds of independent multiply-adds on one core, in registers. Returns their number.
+DAC_EXPORT int64_t dac_multiply_adds(int64_t rounds);

@@ -12,6 +12,8 @@
 
 namespace dac {
 
+constexpr long SUM_TERMS = 256;
+
 // Columns of a panel: two vectors, or one where the columns are not a multiple of two.
 inline int panel_width(long columns) { return columns % (2 * W) ? W : 2 * W; }
 
@@ -55,30 +57,49 @@ struct Factors {
     }
 };
 
-// A tile of ROWS rows and VECTORS vectors: all its sums stay in registers.
+// A tile of ROWS rows and VECTORS vectors: all its sums stay in registers. Long sums are made of sums of at most
+// SUM_TERMS terms, which keeps the rounding error from growing with their length.
 template <int ROWS, int VECTORS>
 static void tile(const Factors& f, float* c, long c_stride, const Epilogue& finish) {
     V acc[ROWS][VECTORS] = {};
-    const float* a = f.a;
+    V total[ROWS][VECTORS];
+    bool first = true;
     const float* b = f.b;
-    for (long tap = 0; tap < f.taps; tap++, a += f.tap_stride) {
-#pragma GCC unroll 4
-        for (long k = 0; k < f.depth; k++, b += VECTORS * W) {
-            V weights[VECTORS];
-#pragma GCC unroll 4
-            for (int j = 0; j < VECTORS; j++) weights[j] = load(b + j * W);
+    for (long tap = 0; tap < f.taps; tap++) {
+        for (long k0 = 0; k0 < f.depth; k0 += SUM_TERMS) {
+            if (k0 || tap) {
 #pragma GCC unroll 16
-            for (int i = 0; i < ROWS; i++) {
-                const V x = splat(a[i * f.row_stride + k]);
+                for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
-                for (int j = 0; j < VECTORS; j++) acc[i][j] += x * weights[j];
+                    for (int j = 0; j < VECTORS; j++) {
+                        total[i][j] = first ? acc[i][j] : total[i][j] + acc[i][j];
+                        acc[i][j] = V{};
+                    }
+                first = false;
+            }
+            const float* a = f.a + tap * f.tap_stride + k0;
+            const long terms = f.depth - k0 < SUM_TERMS ? f.depth - k0 : SUM_TERMS;
+#pragma GCC unroll 4
+            for (long k = 0; k < terms; k++, b += VECTORS * W) {
+                V weights[VECTORS];
+#pragma GCC unroll 4
+                for (int j = 0; j < VECTORS; j++) weights[j] = load(b + j * W);
+#pragma GCC unroll 16
+                for (int i = 0; i < ROWS; i++) {
+                    const V x = splat(a[i * f.row_stride + k]);
+#pragma GCC unroll 4
+                    for (int j = 0; j < VECTORS; j++) acc[i][j] += x * weights[j];
+                }
             }
         }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++) store(c + i * c_stride + j * W, finish(acc[i][j], i, j * W));
+        for (int j = 0; j < VECTORS; j++) {
+            const V sum = first ? acc[i][j] : acc[i][j] + total[i][j];
+            store(c + i * c_stride + j * W, finish(sum, i, j * W));
+        }
 }
 
 // The last rows, fewer than a tile's.

@@ -54,7 +54,12 @@ struct Shares {
     }
 };
 
-// A weight or bias of `channels` values, with zeros up to `width`.
+// Offsets of so many channels, one every `stride`, and none for those that pad them to `width`.
+inline void append(std::vector<long>& offsets, long channels, long width, long stride, long first = 0) {
+    for (long c = 0; c < width; c++) offsets.push_back(c < channels ? first + c * stride : Weights::NONE);
+}
+
+// A bias of `channels` values, with zeros up to `width`.
 inline std::vector<float> padded(const float* values, long channels, long width) {
     std::vector<float> v(width, 0.0f);
     std::copy(values, values + channels, v.begin());
@@ -115,15 +120,15 @@ class ConvLayer : public Layer {
         span = rows_in * taps;
         padding = up ? 1 : l.padding;
         trim = up ? l.padding : 0;
-        const auto weight = [l, up](long tap, long k, long n) {
-            const long row = k / l.in_width, in = k % l.in_width, phase = n / l.out_width, out = n % l.out_width;
-            if (in >= l.in_channels || out >= l.out_channels) return 0.0f;
-            // Transposed: the row before gives its last taps, the row itself its first.
-            if (up) return l.weight[(in * l.out_channels + out) * l.kernel + phase + (1 - tap) * l.stride];
-            return l.weight[(out * l.in_channels + in) * l.kernel + tap * (l.kind == DAC_DOWN ? l.stride : 1) + row];
-        };
-        conv_ = std::make_unique<Convolution>(rows_in * in_width, rows_out * out_width, taps, 1, matrices, team,
-                                              weight);
+        // [out, in, kernel], or, transposed, [in, out, kernel].
+        const long in_stride = up ? l.out_channels * l.kernel : l.kernel;
+        const long out_stride = up ? l.kernel : l.in_channels * l.kernel;
+        Weights weights{l.weight, {}, {}, {}};
+        // Transposed: the row before gives its last taps, the row itself its first.
+        for (long tap = 0; tap < taps; tap++) weights.taps.push_back(up ? (1 - tap) * l.stride : tap * rows_in);
+        for (long row = 0; row < rows_in; row++) append(weights.channels, l.in_channels, in_width, in_stride, row);
+        for (long row = 0; row < rows_out; row++) append(weights.columns, l.out_channels, out_width, out_stride, row);
+        conv_ = std::make_unique<Convolution>(weights, 1, matrices, team);
         for (long r = 0; r < rows_out; r++) {
             const auto one = padded(l.bias, l.out_channels, out_width);
             bias_.insert(bias_.end(), one.begin(), one.end());
@@ -183,14 +188,14 @@ class UnitLayer : public Layer {
         const long channels = l.in_channels, kernel = l.kernel;
         in_width = out_width = l.in_width;
         padding = l.padding;
-        const auto weight = [l, channels, kernel](long tap, long k, long n) {
-            return k < channels && n < channels ? l.weight[(n * channels + k) * kernel + tap] : 0.0f;
-        };
-        const auto weight2 = [l, channels](long, long k, long n) {
-            return k < channels && n < channels ? l.weight2[n * channels + k] : 0.0f;
-        };
-        conv_ = std::make_unique<Convolution>(in_width, in_width, kernel, l.dilation, matrices, team, weight);
-        point_ = std::make_unique<Convolution>(in_width, in_width, 1, 1, nullptr, team, weight2);
+        Weights weights{l.weight, {}, {}, {}}, weights2{l.weight2, {0}, {}, {}};
+        for (long tap = 0; tap < kernel; tap++) weights.taps.push_back(tap);
+        append(weights.channels, channels, in_width, kernel);
+        append(weights.columns, channels, in_width, channels * kernel);
+        append(weights2.channels, channels, in_width, 1);
+        append(weights2.columns, channels, in_width, channels);
+        conv_ = std::make_unique<Convolution>(weights, l.dilation, matrices, team);
+        point_ = std::make_unique<Convolution>(weights2, 1, nullptr, team);
         span = conv_->span();
         bias_ = padded(l.bias, channels, in_width);
         bias2_ = padded(l.bias2, channels, in_width);

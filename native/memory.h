@@ -1,9 +1,8 @@
-// Aligned blocks of floats, zero at first.
+// Aligned blocks of floats, not set to anything.
 #pragma once
 
 #include <cstddef>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <new>
 
@@ -40,7 +39,6 @@ inline Floats floats(size_t count) {
 #if defined(__linux__)
     if (align == huge) madvise(p, bytes, MADV_HUGEPAGE);
 #endif
-    std::memset(p, 0, bytes);
     return Floats(static_cast<float*>(p));
 }
 

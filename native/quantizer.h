@@ -21,10 +21,10 @@ class Quantizer {
           feedback_(n_ * (dim_ + 1) * width_, 0.0f), directions_(n_ * dim_ * padded_size_, 0.0f),
           norms_(n_ * padded_size_, std::numeric_limits<float>::infinity()) {
         const long hidden = q.hidden_size, columns = n_ * dim_;
-        project_ = std::make_unique<Convolution>(
-            in_width_, width_, 1, 1, nullptr, team, [&](long, long k, long n) {
-                return k < hidden && n < columns ? q.in_proj[n * hidden + k] : 0.0f;
-            });
+        Weights weights{q.in_proj, {0}, {}, {}};
+        append(weights.channels, hidden, in_width_, 1);
+        append(weights.columns, columns, width_, hidden);
+        project_ = std::make_unique<Convolution>(weights, 1, nullptr, team);
         std::copy(q.in_bias, q.in_bias + columns, bias_.begin());
         for (long row = 0; row < n_ * (dim_ + 1); row++)
             std::copy(q.feedback + row * columns, q.feedback + (row + 1) * columns,

@@ -101,7 +101,10 @@ DAC_INLINE void transform_output(const Splatted& at, const float* p, long stride
             V sum = k == 0 ? load(p) * at(0, 0) : V{};
             if (k == M - 1) sum += load(p + (N - 1) * stride) * at(k, N - 1);
 #pragma GCC unroll 16
-            for (int i = 1; i < N - 1; i += 2) sum += (k % 2 ? minus : plus)[i / 2] * at(k, i);
+            for (int i = 1; i < N - 1; i += 2) {
+                const V half = k % 2 ? minus[i / 2] : plus[i / 2];
+                sum += half * at(k, i);
+            }
             y[k] = sum;
         }
     }

@@ -2,21 +2,26 @@
 
 import copy
 import os
+import pickle
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 from codes import CodeAgreement, compare_codes
 from weights import random_audio, random_weights
 
+from dacodec.audio import read, resample
+from dacodec.checkpoint import load_model
 from dacodec.config import DacConfig
 from dacodec.engine import NativeEngine, TorchEngine, make_engine
 from dacodec.engine import native_library as library
 from dacodec.errors import EngineError
 from dacodec.model import DacModel
 
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
 SHAPES = {
     "44 kHz, less wide": dict(
         encoder_hidden_size=8, decoder_hidden_size=256, downsampling_ratios=[2, 4, 8, 8]
@@ -94,6 +99,31 @@ def test_close_to_float64_at_every_length(model, precision):
             error = relative_error(engine.decode(codes), heard)
             assert error < (EXACT if precision == "exact" else FAST_DECODER)
     agreement.assert_rare()
+
+
+@torch.inference_mode()
+def test_the_builtin_model_on_real_sound():
+    model = load_model("builtin").model
+    reference, exact, fast = copy.deepcopy(model).double(), NativeEngine(model, "exact"), NativeEngine(model)
+    agreement, n_codes, n_same = CodeAgreement(), 0, 0
+    for path in sorted(CLIPS.glob("*.flac")):
+        samples, rate = read(path)
+        audio = torch.from_numpy(resample(samples[:1, rate : 2 * rate], rate, model.config.sampling_rate))
+        audio = audio[:, : audio.shape[-1] // model.config.hop_length * model.config.hop_length]
+        expected = reference.encoder(audio.double()[:, None])
+        codes = reference.quantizer(expected).audio_codes
+        heard = reference.decoder(reference.quantizer.from_codes(codes).quantized_representation)[:, 0]
+        latents = latents_of(exact, audio)
+        agreement += compare_codes(exact.encode(audio), codes, latents, expected, model.state_dict())
+        n_same += int((fast.encode(audio) == codes).sum())
+        n_codes += codes.numel()
+        assert relative_error(latents, expected) < EXACT
+        assert relative_error(exact.decode(codes), heard) < EXACT
+        assert relative_error(latents_of(fast, audio), expected) < FAST_ENCODER
+        assert relative_error(fast.decode(codes), heard) < FAST_DECODER
+    agreement.assert_rare()
+    assert n_codes > 4000
+    assert n_same >= 0.999 * n_codes
 
 
 @pytest.mark.parametrize("target", library.TARGETS)
@@ -206,6 +236,13 @@ def test_changed_weights_are_packed_again(small):
     model.double()
     with pytest.raises(EngineError, match="engine='torch'"):
         engine.encode(audio)
+
+
+def test_a_copy_and_a_pickle_are_the_same_engine(small):
+    engine = NativeEngine(small, "exact", 1, "generic")
+    audio = random_audio(11, 1, 5 * small.config.hop_length)[:, 0]
+    for other in (copy.deepcopy(engine), pickle.loads(pickle.dumps(engine))):
+        assert torch.equal(latents_of(other, audio), latents_of(engine, audio))
 
 
 def test_several_threads_at_once(small):

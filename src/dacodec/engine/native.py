@@ -10,6 +10,7 @@ Shapes: T samples, D latent dimension, F frames, K codebooks in use, N codebooks
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -36,6 +37,21 @@ from dacodec.model.quantizer import ResidualVectorQuantizer, check_codes
 
 PRECISIONS = ("fast", "exact")
 _ROW = 16  # rows of channels are padded to a multiple of so many floats
+# F(4, 2) takes 2.5 times the room of the weights. Where they are so many and the rows so few, that costs more time
+# (to pack and to read) and memory than 3 of 8 products are worth.
+_MOST_WINOGRAD_WEIGHTS = 1 << 23
+
+# One model is packed at a time. A forked child gets a lock of its own: the parent's may be held.
+_packing = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _packing
+    _packing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class NativeEngine:
@@ -64,9 +80,13 @@ class NativeEngine:
         self.geometry = model.geometry
         self.precision = precision
         self._threads = threads
+        self._target = target
         self._library = load_library(target)
-        self._lock = threading.Lock()
         self._packed: tuple[object, PackedModel] | None = None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copies and pickles carry the model, and pack it again."""
+        return NativeEngine, (self.model, self.precision, self._threads, self._target)
 
     @property
     def threads(self) -> int:
@@ -124,16 +144,22 @@ class NativeEngine:
             EngineError: if the model is not in float32 on the CPU.
         """
         version = _version(self.model)
-        with self._lock:
-            if self._packed is None or self._packed[0] != version:
-                if self.model.device.type != "cpu" or self.model.dtype != torch.float32:
-                    raise EngineError(
-                        f"the native engine runs float32 on the CPU, the model is {self.model.dtype} on "
-                        f"{self.model.device}; use engine='torch'"
-                    )
-                fast = self.precision == "fast"
-                self._packed = version, PackedModel(self._library, self.model, fast, self.threads)
-            return self._packed[1]
+        packed = self._packed
+        if packed is None or packed[0] != version:
+            with _packing:
+                packed = self._packed
+                if packed is None or packed[0] != version:
+                    packed = self._packed = version, self._pack()
+        return packed[1]
+
+    def _pack(self) -> PackedModel:
+        model = self.model
+        if model.device.type != "cpu" or model.dtype != torch.float32:
+            raise EngineError(
+                f"the native engine runs float32 on the CPU, the model is {model.dtype} on {model.device}; "
+                "use engine='torch'"
+            )
+        return PackedModel(self._library, model, self.precision == "fast", self.threads)
 
 
 class PackedModel:
@@ -311,7 +337,7 @@ class _Convolution(NamedTuple):
 
 def _encoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
     encoder = model.encoder
-    taps7, taps2 = ((4, 7), (4, 2)) if fast else (None, None)
+    taps7 = (4, 7) if fast else None
     layers = [LayerPlan("conv", _Convolution.of(encoder.conv1), "none", from_audio=True)]
     for i, block in enumerate(encoder.block):
         last = i + 1 == len(encoder.block)
@@ -319,20 +345,20 @@ def _encoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
             _unit(block.res_unit1, "none", taps7),
             _unit(block.res_unit2, "none", taps7),
             _unit(block.res_unit3, block.snake1, taps7),
-            LayerPlan("down", _Convolution.of(block.conv1), encoder.snake1 if last else "none", taps2),
+            _resampling("down", block.conv1, encoder.snake1 if last else "none", fast),
         ]
     return [*layers, LayerPlan("conv", _Convolution.of(encoder.conv2), "none")]
 
 
 def _decoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
     decoder = model.decoder
-    taps7, taps2 = ((6, 7), (4, 2)) if fast else (None, None)
+    taps7 = (6, 7) if fast else None
     # Every block begins with a Snake, which the layer before it does.
     snakes = [*(block.snake1 for block in decoder.block), decoder.snake1]
     layers = [LayerPlan("conv", _from_codebook_vectors(model), snakes[0])]
     for block, snake in zip(decoder.block, snakes[1:], strict=True):
         layers += [
-            LayerPlan("up", _Convolution.of(block.conv_t1), "none", taps2),
+            _resampling("up", block.conv_t1, "none", fast),
             _unit(block.res_unit1, "none", taps7),
             _unit(block.res_unit2, "none", taps7),
             _unit(block.res_unit3, snake, taps7),
@@ -347,11 +373,16 @@ def _unit(unit: ResidualUnit, after: Snake | str, winograd: tuple[int, int] | No
     )  # fmt: skip
 
 
+def _resampling(kind: str, conv: nn.Conv1d | nn.ConvTranspose1d, after: Snake | str, fast: bool) -> LayerPlan:
+    fast = fast and conv.weight.numel() < _MOST_WINOGRAD_WEIGHTS
+    return LayerPlan(kind, _Convolution.of(conv), after, (4, 2) if fast else None)
+
+
 def _from_codebook_vectors(model: DacModel) -> _Convolution:
     """The decoder's first convolution after every codebook's out_proj, as one convolution of [N * (d + 1)]."""
     conv = _Convolution.of(model.decoder.conv1)
     outs = torch.cat([_with_bias(q.out_proj) for q in model.quantizer.quantizers], 1)  # [D, N * (d + 1)]
-    weight = torch.einsum("odk,dc->ock", conv.weight.double(), outs)
+    weight = (conv.weight.transpose(1, 2).double() @ outs).transpose(1, 2)
     return conv._replace(in_channels=outs.shape[1], weight=weight)
 
 

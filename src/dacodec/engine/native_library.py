@@ -74,13 +74,16 @@ class Library:
         self.quantize = self._function(
             "quantize", c_int32, c_void_p, c_void_p, c_int64, c_int32, c_void_p, c_int32
         )
+        self.multiply_adds = self._function("multiply_adds", c_int64, c_int64)
 
     def fail(self) -> EngineError:
         """What the last call that failed in this thread complained of."""
         return EngineError(f"the native engine failed: {self.error().decode()}")
 
     def _function(self, name: str, result: object, *arguments: object) -> ctypes._NamedFuncPointer:
-        function = getattr(self._dll, f"dac_{name}")
+        function = getattr(self._dll, f"dac_{name}", None)
+        if function is None:
+            raise EngineError("the native engine was built from other sources; install dacodec again")
         function.restype, function.argtypes = result, arguments
         return function
 
