@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dacodec.container import Header, Reader, Writer
+from dacodec.container import Header, Reader, Writer, prior_of_model
 from dacodec.errors import CodesError
 from dacodec.files import new_file, open_input
 
@@ -147,7 +147,8 @@ class Encoded:
             return Encoded(codes, header.sampling_rate, reader.n_samples, model, header.gain)
 
     def header(self) -> Header:
-        """What the file says about itself."""
+        """What the file says about itself; its codes are entropy-coded if the package knows their model."""
+        prior = prior_of_model(self.model.fingerprint)
         return Header(
             model_name=self.model.name,
             fingerprint=self.model.fingerprint,
@@ -159,6 +160,7 @@ class Encoded:
             channels=self.n_channels,
             n_samples=self.n_samples,
             gain=self.gain,
+            prior_id=None if prior is None else prior.id,
         )
 
     def _sample_of(self, frame: int) -> int:
