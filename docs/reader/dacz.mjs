@@ -201,6 +201,8 @@ function readBlock(input, header) {
   if (block.kind === PACKET || block.kind === CODED) {
     need(block.nCodebooks >= 1 && block.nCodebooks <= header.nCodebooks, "n_codebooks", start + 3);
     need(block.nFrames >= 1 && block.nFrames <= header.packetFrames, "n_frames", start + 4);
+    const nCodes = header.channels * block.nFrames;
+    need(block.kind === PACKET || nCodes <= 8192, "a coded packet that is too long", start + 4);
     block.rawLength = Math.ceil((header.channels * block.nFrames * header.width) / 8);
   } else {
     need(block.nCodebooks === 0, "n_codebooks", start + 3);

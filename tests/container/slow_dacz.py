@@ -185,6 +185,7 @@ def read_block(data, start, header):
         raw = -(-bits // 8)
         if kind == b"C":
             need(header["prior_id"], "a prior")
+            need(header["channels"] * n_frames <= 2**13, "too many coded codes")
             savings, position = read_table(data, position, n_codebooks, raw)
         length = n_codebooks * raw - sum(savings.values())
     elif kind == b"I":

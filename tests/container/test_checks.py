@@ -234,6 +234,11 @@ PACKETS = {
     "coded-without-prior": packet_case(
         "names no prior", 2, "kind == CODED and header.prior_id is None", four_frames(kind=b"C")
     ),
+    "coded-packet-too-long": packet_case(
+        "over 8192 codes", 4, "kind == CODED and header.channels * n_frames > MAX_CODED_CODES",
+        block_bytes(b"C", 2, 4097, 0, b"\1\1" + bytes(2 * 4097)), hop_length=1, packet_frames=4097,
+        codebook_size=16, extensions=record(1, tiny.PRIOR.id),
+    ),
     "mask-0": coded_case("without a coded segment", 12, "mask == 0", b"\0" + bytes(8)),
     "mask-of-three-codebooks": coded_case("too large", 12, VARINT, b"\4\1" + bytes(7)),
     "mask-too-long": coded_case("badly spelled", 12, VARINT, b"\x81\0\1" + bytes(7)),

@@ -188,3 +188,13 @@ def test_a_prior_is_read_as_it_was_written():
 def test_a_prior_that_is_none_is_refused(data, message):
     with pytest.raises(PriorError, match=message):
         prior_from_bytes(data)
+
+
+def test_what_is_too_long_to_be_coded_is_raw():
+    header = Header(
+        "m", bytes(32), 100_000, 10, 15, 1, 100, 1, None, packet_frames=2**13 + 1, prior_id=tiny.PRIOR.id
+    )
+    for n_frames, expected in ((2**13, "CE"), (2**13 + 1, "PE")):
+        data = tiny.written(header, np.zeros((1, 1, n_frames), int), 1, index=False)
+        assert kinds(data)[0] == expected
+    np.testing.assert_array_equal(read(data).read_codes(), 0)

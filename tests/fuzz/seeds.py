@@ -13,6 +13,8 @@ from slow_dacz import block_bytes, end_bytes
 
 from dacodec.container import Extension
 
+BAD = Path(__file__).parents[1] / "bad_files"
+
 
 def seeds():
     yield "golden", GOLDEN
@@ -34,6 +36,9 @@ def seeds():
     yield "empty", tiny.written(small, codes[:, :, :0], 0)
     tagged = replace(small, tags=tiny.HEADER.tags, prior_id=None)
     yield "tags", tiny.written(tagged, codes[:, :, :1], 1)
+    for path in sorted(BAD.glob("*.dacz")):
+        if path.stat().st_size < 500:
+            yield path.stem, path.read_bytes()
 
 
 if __name__ == "__main__":

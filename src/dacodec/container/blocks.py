@@ -15,6 +15,7 @@ from dacodec.container.format import (
     CRC_BYTES,
     END,
     INDEX,
+    MAX_CODED_CODES,
     MAX_SAMPLES,
     RAW,
     SYNC,
@@ -219,6 +220,8 @@ def parse_head(header: Header, data: bytes, offset: int) -> Head:
     least, most = {INDEX: (1, 2**16 - 1), END: (0, 0)}.get(kind, (1, header.packet_frames))
     if not least <= n_frames <= most:
         raise FormatError(f"{n_frames} frames or entries, not in {least}..{most}", offset + 4)
+    if kind == CODED and header.channels * n_frames > MAX_CODED_CODES:
+        raise FormatError(f"a coded packet of over {MAX_CODED_CODES} codes a codebook", offset + 4)
     return Head(kind, n_codebooks, n_frames, first_frame)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dacodec.container.bits import has_clear_padding, pack, unpack
 from dacodec.container.blocks import PacketBlock, chosen
 from dacodec.container.entropy import decode_segments, encode_segments
-from dacodec.container.format import code_bits
+from dacodec.container.format import MAX_CODED_CODES, code_bits
 from dacodec.container.header import Header
 from dacodec.container.prior import Prior
 from dacodec.errors import FormatError, PriorError
@@ -43,7 +43,7 @@ def encode_packets(header: Header, packets: Sequence[Packet], prior: Prior | Non
     codes = np.stack([packet.codes for packet in packets])  # [P, C, K, f]
     raw = [[pack(codes[p, :, k], width) for k in range(codes.shape[2])] for p in range(len(packets))]
     coded: list[list[bytes]] = []
-    if prior is not None:
+    if prior is not None and header.channels * packets[0].n_frames <= MAX_CODED_CODES:
         lanes = _symbols(codes[:, :, : prior.n_codebooks])
         coded = encode_segments(prior, lanes, header.channels)  # [K][P]
     for p, packet in enumerate(packets):
