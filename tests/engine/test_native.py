@@ -173,7 +173,7 @@ def test_pushes_do_not_show(model):
             for i, piece in enumerate(pieces):
                 made = network.push(piece, state.clone(), most, 1, end=i + 1 == len(pieces))
                 state = made.state
-                parts.append(made.rows)
+                parts.append(made.output)
             assert torch.equal(torch.cat(parts), whole)
 
 
@@ -274,7 +274,7 @@ def test_after_fork_while_another_thread_runs(small):
             if pid == 0:
                 encoder = engine.packed().encoder  # without PyTorch, whose own threads a child does not have
                 made = encoder.push(audio[0][:, None], encoder.start(), expected.shape[-1], 2, end=True)
-                os._exit(0 if len(made.rows) == expected.shape[-1] else 1)
+                os._exit(0 if len(made.output) == expected.shape[-1] else 1)
             assert os.waitpid(pid, 0)[1] == 0
     finally:
         stop.set()
