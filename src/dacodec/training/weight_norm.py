@@ -1,0 +1,71 @@
+"""Weight normalisation during training, as in the original; files and inference know plain weights only.
+
+Without it and with Adam the gain of some thirty layers can run away within a few steps (docs/log.md).
+
+Source: arXiv 1602.07868.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import is_parametrized
+
+from dacodec.checkpoint.weights import fold_weight_norm
+from dacodec.errors import CheckpointError
+
+_CONVOLUTIONS = (nn.Conv1d, nn.ConvTranspose1d, nn.Conv2d)
+
+
+def add_weight_norm(network: nn.Module) -> None:
+    """Give every convolution's weight a magnitude and a direction of its own; the weight stays what it is."""
+    for module in list(network.modules()):
+        if isinstance(module, _CONVOLUTIONS):
+            weight_norm(module)
+
+
+def folded_state(network: nn.Module) -> dict[str, Tensor]:
+    """The state dict as if there were no weight normalisation."""
+    return fold_weight_norm(network.state_dict())
+
+
+@torch.no_grad()
+def load_folded(network: nn.Module, tensors: Mapping[str, Tensor], where: str = "the weights") -> None:
+    """The inverse of :func:`folded_state`, whether or not the network is weight-normalised.
+
+    Raises:
+        CheckpointError: if ``tensors`` are not exactly those of the network.
+    """
+    parameters = _plain_parameters(network)
+    wrong = sorted(
+        set(parameters) ^ set(tensors)
+        | {
+            name
+            for name in parameters.keys() & tensors.keys()
+            if parameters[name].shape != tensors[name].shape
+        }
+    )
+    if wrong:
+        raise CheckpointError(
+            f"{where} do not fit this network: {wrong[:4]}{' and more' if len(wrong) > 4 else ''} "
+            "are missing, unexpected or of another shape; train with the shape that they were made with"
+        )
+    for name, parameter in parameters.items():
+        value = tensors[name].to(parameter)
+        module = network.get_submodule(name.rpartition(".")[0])
+        if name.endswith(".weight") and is_parametrized(module, "weight"):
+            module.weight = value  # becomes magnitude and direction
+        else:
+            parameter.copy_(value)
+
+
+def _plain_parameters(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters by the names that they have without weight normalisation."""
+    parameters = {n: p.data for n, p in network.named_parameters() if ".parametrizations." not in n}
+    for name, module in network.named_modules():
+        if is_parametrized(module, "weight"):
+            parameters[f"{name}.weight"] = module.weight.detach()
+    return parameters
