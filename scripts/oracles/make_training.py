@@ -16,6 +16,7 @@ import importlib.machinery
 import importlib.metadata
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -82,7 +83,7 @@ def main() -> None:
     discriminator = Discriminator(
         periods=list(shape["periods"]),
         fft_sizes=list(shape["fft_sizes"]),
-        bands=list(zip(edges[:-1], edges[1:], strict=True)),
+        bands=list(pairwise(edges)),
     )
     names = {
         name.removesuffix("_v").replace(".0.weight", ".weight").replace(".0.bias", ".bias"): name

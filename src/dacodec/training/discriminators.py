@@ -11,8 +11,9 @@ EnCodec (arXiv 2210.13438). Layers are numbered as in the original, so its weigh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -104,7 +105,8 @@ class PeriodDiscriminator(nn.Module):
         """``audio`` [B, 1, T] as [B, 1, periods, p]."""
         # As in the original, audio of whole periods gets one more.
         missing = self.period - audio.shape[-1] % self.period
-        return F.pad(audio, (0, missing), mode="reflect").unflatten(-1, (-1, self.period))
+        padded = F.pad(audio, (0, missing), mode="reflect")
+        return padded.view(*padded.shape[:2], -1, self.period)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         outputs = _leaky_layers(self.convs, x)
@@ -119,9 +121,11 @@ class SpectrumDiscriminator(nn.Module):
         self.window_length = window_length
         bins = window_length // 2 + 1
         edges = [int(edge * bins) for edge in config.band_edges]
-        self.bands = list(zip(edges[:-1], edges[1:], strict=True))
+        self.bands = list(pairwise(edges))
         width = config.channels(SPECTRUM_CHANNELS)
-        self.band_convs = nn.ModuleList(self._band(width) for _ in self.bands)
+        self.band_convs: Sequence[nn.ModuleList] = nn.ModuleList(  # type: ignore[assignment]
+            self._band(width) for _ in self.bands
+        )
         self.conv_post = nn.Conv2d(width, 1, (3, 3), padding=(1, 1))
 
     @staticmethod
@@ -150,7 +154,7 @@ class SpectrumDiscriminator(nn.Module):
         return [*outputs, self.conv_post(torch.cat(bands, -1))]
 
 
-def _leaky_layers(convs: nn.ModuleList, x: Tensor) -> list[Tensor]:
+def _leaky_layers(convs: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
     outputs = []
     for conv in convs:
         x = F.leaky_relu(conv(x), SLOPE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from dacodec.errors import ConfigError
@@ -38,8 +38,7 @@ class LossWeights:
         unknown = sorted(set(losses) - set(weights))
         if unknown:
             raise ConfigError(f"losses without a weight: {unknown}; known are {sorted(weights)}")
-        weighted = [weights[name] * loss for name, loss in losses.items()]
-        return sum(weighted[1:], weighted[0])
+        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
 
 def quantizer_losses(quantized: Quantized) -> dict[str, Tensor]:
@@ -55,20 +54,20 @@ def discriminator_loss(real: Judgement, fake: Judgement) -> Tensor:
     """Least squares: verdicts on real audio towards 1, on generated audio towards 0 (arXiv 1611.04076)."""
     terms = [(1 - r[-1].float()).square().mean() + f[-1].float().square().mean()
              for r, f in zip(real, fake, strict=True)]  # fmt: skip
-    return sum(terms[1:], terms[0])
+    return torch.stack(terms).sum()
 
 
 def adversarial_loss(fake: Judgement) -> Tensor:
     """Least squares: the generator wants verdicts of 1 on what it made."""
     terms = [(1 - part[-1].float()).square().mean() for part in fake]
-    return sum(terms[1:], terms[0])
+    return torch.stack(terms).sum()
 
 
 def feature_loss(real: Judgement, fake: Judgement) -> Tensor:
     """Feature matching: mean absolute difference of every layer's outputs but the verdicts (arXiv 1910.06711)."""
     terms = [
-        F.l1_loss(f, r.detach()).float()
+        (f - r.detach()).abs().mean(dtype=torch.float32)
         for r_part, f_part in zip(real, fake, strict=True)
         for r, f in zip(r_part[:-1], f_part[:-1], strict=True)
     ]
-    return sum(terms[1:], terms[0])
+    return torch.stack(terms).sum()

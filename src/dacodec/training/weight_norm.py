@@ -33,6 +33,15 @@ def folded_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
+def set_weight(layer: nn.Module, weight: Tensor) -> None:
+    """Give a layer this weight, whether or not it is weight-normalised."""
+    if is_parametrized(layer, "weight"):
+        layer.weight = weight  # becomes magnitude and direction
+    else:
+        layer.get_parameter("weight").copy_(weight)
+
+
+@torch.no_grad()
 def load_folded(network: nn.Module, tensors: Mapping[str, Tensor], where: str = "the weights") -> None:
     """The inverse of :func:`folded_state`, whether or not the network is weight-normalised.
 
@@ -55,9 +64,8 @@ def load_folded(network: nn.Module, tensors: Mapping[str, Tensor], where: str = 
         )
     for name, parameter in parameters.items():
         value = tensors[name].to(parameter)
-        module = network.get_submodule(name.rpartition(".")[0])
-        if name.endswith(".weight") and is_parametrized(module, "weight"):
-            module.weight = value  # becomes magnitude and direction
+        if name.endswith(".weight"):
+            set_weight(network.get_submodule(name.removesuffix(".weight")), value)
         else:
             parameter.copy_(value)
 
