@@ -12,14 +12,15 @@ class Average:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
         self.n_updates = 0
-        self._parameters = [p.detach() for p in network.state_dict(keep_vars=True).values()]
+        self._parameters = list(network.state_dict(keep_vars=True).values())
         self.tensors = {name: x.detach().clone() for name, x in network.state_dict().items()}
 
     @torch.no_grad()
     def update(self) -> None:
         # Young averages forget faster, or the random start would stay in them for long.
         decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates)) if self.decay else 0.0
-        torch._foreach_lerp_(list(self.tensors.values()), self._parameters, 1 - decay)
+        latest = [p.detach() for p in self._parameters]
+        torch._foreach_lerp_(list(self.tensors.values()), latest, 1 - decay)
         self.n_updates += 1
 
     def state_dict(self) -> dict[str, object]:

@@ -207,7 +207,7 @@ def _parser() -> Any:
         from jsonargparse import ArgumentParser
     except ImportError as error:
         raise ConfigError("training needs more packages: pip install dacodec[train]") from error
-    parser = ArgumentParser(prog="dacodec train CONFIG", exit_on_error=False)
+    parser = ArgumentParser(prog="dacodec train CONFIG", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(TrainConfig)
     return parser

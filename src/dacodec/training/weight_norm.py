@@ -36,7 +36,11 @@ def folded_state(network: nn.Module) -> dict[str, Tensor]:
 def set_weight(layer: nn.Module, weight: Tensor) -> None:
     """Give a layer this weight, whether or not it is weight-normalised."""
     if is_parametrized(layer, "weight"):
-        layer.weight = weight  # becomes magnitude and direction
+        # Written in place: assigning to layer.weight gives its parameters other memory, which optimisers, averages
+        # and the hooks that exchange gradients between processes do not notice.
+        magnitude, direction = layer.get_submodule("parametrizations.weight").parameters()
+        magnitude.copy_(torch.norm_except_dim(weight, 2, 0))
+        direction.copy_(weight)
     else:
         layer.get_parameter("weight").copy_(weight)
 
