@@ -7,7 +7,7 @@ import sys
 import typer
 
 from dacodec import __version__, errors
-from dacodec.cli import decode, download, encode, finetune, import_weights, info, train
+from dacodec.cli import decode, download, encode, eval, finetune, import_weights, info, train
 
 # What a script can tell apart. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C.
 EXIT_CODES: list[tuple[type[errors.DacodecError], int]] = [
@@ -31,6 +31,7 @@ app.command("info")(info.info)
 app.command("download")(download.download)
 app.command("import-weights")(import_weights.import_weights)
 app.command("train", context_settings=train.OVERRIDES)(train.train)
+app.command("eval")(eval.evaluate)
 app.command("finetune", context_settings=train.OVERRIDES)(finetune.finetune)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ FLOOR_DB, CEILING_DB = -100, 0  # of full scale
 
 
 def save_spectrograms(
-    path: str | Path, recordings: Mapping[str, NDArray[np.float32]], sampling_rate: int
+    path: str | Path | BinaryIO, recordings: Mapping[str, NDArray[np.float32]], sampling_rate: int
 ) -> None:
     """Spectrograms, one below the other on one colour scale, as a PNG.
 
@@ -40,7 +41,7 @@ def save_spectrograms(
         axes.set_ylabel("kHz")
     rows[-1].set_xlabel("seconds")
     figure.colorbar(image, ax=rows, label="dB of full scale")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, format="png", dpi=110)
 
 
 def _decibels(samples: NDArray[np.float32], window_length: int = 1024) -> NDArray[np.float32]:
