@@ -25,7 +25,17 @@ def through_opus(samples: Samples, sampling_rate: int, kbps: float) -> OpusResul
     with tempfile.TemporaryDirectory() as folder:
         source, coded, decoded = (Path(folder) / name for name in ("in.wav", "coded.opus", "out.wav"))
         write(source, samples, sampling_rate, "PCM_16")
-        _call("opusenc", "--quiet", "--bitrate", f"{kbps:g}", str(source), str(coded))
+        _call(
+            "opusenc",
+            "--quiet",
+            "--discard-comments",
+            "--padding",
+            "0",
+            "--bitrate",
+            f"{kbps:g}",
+            str(source),
+            str(coded),
+        )
         _call("opusdec", "--quiet", "--rate", "48000", str(coded), str(decoded))
         result = read(decoded)
         bits = coded.stat().st_size * 8

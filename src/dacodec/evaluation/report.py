@@ -31,7 +31,7 @@ def table(report: Report) -> Any:
     from rich.table import Table
 
     result = Table(title=f"{report.title} at {report.sampling_rate} Hz")
-    result.add_column("codec")
+    result.add_column("codec", no_wrap=True)
     result.add_column("kbit/s", justify="right")
     result.add_column("pool")
     for metric in report.metrics:
@@ -135,7 +135,7 @@ def _score_table(report: Report) -> str:
         lines.append(
             f"<tr{kind}><td>{html.escape(codec)}</td><td>{_number(rate)}</td><td>{html.escape(pool)}</td>{cells}</tr>"
         )
-    return f"<table><tr><th>codec</th><th>kbit/s</th><th>pool</th>{head}</tr>{''.join(lines)}</table>"
+    return f'<table class="scores"><tr><th>codec</th><th>kbit/s</th><th>pool</th>{head}</tr>{"".join(lines)}</table>'
 
 
 def _codebooks(report: Report) -> str:
@@ -208,7 +208,7 @@ h1, h2, h3 { line-height: 1.2; font-weight: 600 }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #eee }
-th:first-child, td:first-child, td:nth-child(3), th:nth-child(3) { text-align: left }
+th:first-child, td:first-child, .scores td:nth-child(3), .scores th:nth-child(3) { text-align: left }
 tr.all { font-weight: 600; background: #f4f7f9 }
 svg, img { max-width: 100%; height: auto }
 .players { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem }
