@@ -36,7 +36,7 @@ class DiscriminatorConfig:
         periods: in samples, one part each.
         fft_sizes: window lengths in samples, one part each; the hop is a quarter.
         band_edges: of the bands that a spectrum is split into, as shares of the highest frequency.
-        width: factor on all channels; half of it is a quarter of the cost.
+        width: factor on all channels, rounded to multiples of 8; half of it is a quarter of the cost.
     """
 
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
@@ -59,7 +59,8 @@ class DiscriminatorConfig:
             raise ConfigError(f"width must be more than 0, got {self.width}")
 
     def channels(self, published: int) -> int:
-        return max(1, round(published * self.width))
+        wanted = published * self.width
+        return 8 * round(wanted / 8) if wanted >= 8 else max(1, round(wanted))
 
 
 class Discriminator(nn.Module):
