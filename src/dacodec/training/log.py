@@ -100,7 +100,8 @@ def _drop_steps_from(path: Path, first_step: int) -> None:
             row = json.loads(line)
         except ValueError:
             continue  # cut off by the kill
-        if row["step"] < first_step:
+        # Events are of the moment before their step.
+        if row["step"] < first_step + ("event" in row):
             kept.append(line + "\n")
     with new_file(path, overwrite=True) as file:
         file.write("".join(kept).encode())

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,8 @@ def fit(config: TrainConfig) -> Result:
     fabric = _launch(config)
     run = _Run(fabric, config, begin)
     try:
-        return run.train()
+        with _StopSignals() as stop:
+            return run.train(stop)
     finally:
         run.close()
 
@@ -103,8 +104,9 @@ def _launch(config: TrainConfig) -> Any:
         )
     # All crops have one length, so it pays to look for the fastest convolutions.
     torch.backends.cudnn.benchmark = not config.deterministic
-    # float32 means float32: the quantizer's projections decide about codes.
-    torch.backends.cudnn.allow_tf32 = False
+    if config.precision == "bf16-mixed":
+        # What is left in float32 is meant so: the quantizer's projections decide about codes.
+        torch.backends.cudnn.allow_tf32 = False
     return fabric
 
 
@@ -212,10 +214,10 @@ class _Run:
 
     # Running
 
-    def train(self) -> Result:
+    def train(self, stop: _StopSignals) -> Result:
         config, fabric = self.config, self.fabric
         reports: list[dict[str, Tensor]] = []
-        stop = _StopSignals()
+        rates: list[float] = []
         clock = _Clock()
         progress = self._progress()
         loader = self._batches()
@@ -235,6 +237,7 @@ class _Run:
                 self.step, config.seed, config.batch_size, self.shape.n_codebooks,
                 self.shape.quantizer_dropout, fabric.global_rank, fabric.world_size,
             ).to(fabric.device, non_blocking=True)  # fmt: skip
+            rates.append(rate)
             reports.append(self.training_step(audio, counts, self.step))
             self.average.update()
             for quantized in self.training_step.quantized:
@@ -246,8 +249,8 @@ class _Run:
             if self.step % config.log_steps and self.step != config.steps:
                 continue
 
-            self._report(reports, rate, clock, progress)
-            reports = []
+            self._report(reports, rates, clock, progress)
+            reports, rates = [], []
             progress, minutes, reason, new_data = fabric.broadcast(
                 (self._progress(), self._minutes(), self._reason_to_stop(stop), self.feed.newer())
             )
@@ -292,7 +295,10 @@ class _Run:
             return f"{self.config.max_minutes:g} minutes are over"
         return ""
 
-    def _report(self, reports: list[dict[str, Tensor]], rate: float, clock: _Clock, progress: float) -> None:
+    def _report(
+        self, reports: list[dict[str, Tensor]], rates: list[float], clock: _Clock, progress: float
+    ) -> None:
+        """Read the losses of the last steps, check and log them."""
         names = list(dict.fromkeys(name for report in reports for name in report))
         nothing = torch.full((), -1.0, device=self.fabric.device)
         table = torch.stack([torch.stack([r.get(n, nothing).float() for n in names]) for r in reports])
@@ -310,7 +316,12 @@ class _Run:
                         "learning_rate or max_grad_norm, or another seed"
                     )
             rows.append(
-                {"step": number, **losses, "learning_rate_factor": rate, "audio_per_second": audio / seconds}
+                {
+                    "step": number,
+                    **losses,
+                    "learning_rate_factor": rates[i],
+                    "audio_per_second": audio / seconds,
+                }
             )
         if self.log:
             self.log.steps(rows, progress)
@@ -400,7 +411,7 @@ class _Clock:
 
     def due(self, what: str, every_minutes: float, now_minutes: float) -> bool:
         """Whether it is time again; ``now_minutes`` is the first process's, so that all agree."""
-        if now_minutes - self._done.setdefault(what, now_minutes - 0.0) < every_minutes:
+        if now_minutes - self._done.setdefault(what, now_minutes) < every_minutes:
             return False
         self._done[what] = now_minutes
         return True
@@ -411,9 +422,17 @@ class _StopSignals:
 
     def __init__(self) -> None:
         self.received = ""
-        if threading.current_thread() is threading.main_thread():
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _StopSignals:
+        if threading.current_thread() is threading.main_thread():  # Python allows it there only
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._remember)
+                self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _remember(self, number: int, frame: Any) -> None:
         if self.received:
@@ -451,5 +470,6 @@ def _compile(what: str, model: DacModel, judge: Discriminator | None) -> None:
 
 
 def _shape(config: DacConfig) -> dict[str, Any]:
-    shape = config.to_dict()
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in shape.items() if k not in config.extra}
+    """The config as plain values, without what Hugging Face keeps beside it."""
+    values = {f.name: getattr(config, f.name) for f in fields(DacConfig) if f.name != "extra"}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
