@@ -39,6 +39,7 @@ from dacodec.training.crops import batches
 from dacodec.training.discriminators import Discriminator
 from dacodec.training.feed import Feed
 from dacodec.training.log import RunLog
+from dacodec.training.sources import Unit
 from dacodec.training.step import Autoencoder, TrainingStep, draw_codebooks
 from dacodec.training.validation import Validator
 from dacodec.training.weight_norm import add_weight_norm, folded_state, load_folded
@@ -219,52 +220,63 @@ class _Run:
         reports: list[dict[str, Tensor]] = []
         rates: list[float] = []
         clock = _Clock()
-        progress = self._progress()
         loader = self._batches()
+        progress: float = fabric.broadcast(self._progress())  # clocks differ; learning rates may not
         reason = ""
         while not reason:
-            if self.step and self.step == config.codebooks.initialise_step and not config.init:
-                self._initialise_codebooks()
-            rate = learning_rate_factor(self.step, progress, config)
-            for optimizer, its in (
-                (self.training_step.generator_optimizer, config.generator_optimizer),
-                (self.training_step.discriminator_optimizer, config.discriminator_optimizer),
-            ):
-                for group in optimizer.param_groups if optimizer is not None else ():
-                    group["lr"] = rate * its.learning_rate
-            audio = next(loader).to(fabric.device, non_blocking=True)
-            counts = draw_codebooks(
-                self.step, config.seed, config.batch_size, self.shape.n_codebooks,
-                self.shape.quantizer_dropout, fabric.global_rank, fabric.world_size,
-            ).to(fabric.device, non_blocking=True)  # fmt: skip
-            rates.append(rate)
-            reports.append(self.training_step(audio, counts, self.step))
-            self.average.update()
-            for quantized in self.training_step.quantized:
-                self.health.observe(quantized)
-            self.step += 1
-            revive = config.codebooks.revive_steps
-            if revive and self.step % revive == 0:
-                self._look_after_codebooks(progress)
+            rates.append(self._set_learning_rates(progress))
+            reports.append(self._next_step(loader, progress))
             if self.step % config.log_steps and self.step != config.steps:
                 continue
-
             self._report(reports, rates, clock, progress)
             reports, rates = [], []
             progress, minutes, reason, new_data = fabric.broadcast(
                 (self._progress(), self._minutes(), self._reason_to_stop(stop), self.feed.newer())
             )
             if new_data:
-                self.feed.take_in(new_data)
-                if self.log:
-                    self.log.event(self.step, "data", {"sources": self.feed.describe()})
-                loader = self._batches()
-            if reason or clock.due("validation", config.validate_minutes, minutes):
-                self._validate()
+                loader = self._take_in(new_data)
             if reason or clock.due("checkpoint", config.checkpoint_minutes, minutes):
                 self._save()
+            if reason or clock.due("validation", config.validate_minutes, minutes):
+                self._validate()
         samples = self.step * config.batch_size * self.feed.crop_length
         return Result(self.out / LIGHT_FOLDER, self.step, samples / self.shape.sampling_rate, reason)
+
+    def _set_learning_rates(self, progress: float) -> float:
+        factor = learning_rate_factor(self.step, progress, self.config)
+        step, config = self.training_step, self.config
+        for optimizer, its in (
+            (step.generator_optimizer, config.generator_optimizer),
+            (step.discriminator_optimizer, config.discriminator_optimizer),
+        ):
+            for group in optimizer.param_groups if optimizer is not None else ():
+                group["lr"] = factor * its.learning_rate
+        return factor
+
+    def _next_step(self, loader: Iterator[Tensor], progress: float) -> dict[str, Tensor]:
+        """One step, and what follows from it for the average and the codebooks."""
+        config, fabric = self.config, self.fabric
+        if self.step and self.step == config.codebooks.initialise_step and not config.init:
+            self._initialise_codebooks()
+        audio = next(loader).to(fabric.device, non_blocking=True)
+        counts = draw_codebooks(
+            self.step, config.seed, config.batch_size, self.shape.n_codebooks,
+            self.shape.quantizer_dropout, fabric.global_rank, fabric.world_size,
+        ).to(fabric.device, non_blocking=True)  # fmt: skip
+        report = self.training_step(audio, counts, self.step)
+        self.average.update()
+        for quantized in self.training_step.quantized:
+            self.health.observe(quantized)
+        self.step += 1
+        if config.codebooks.revive_steps and self.step % config.codebooks.revive_steps == 0:
+            self._look_after_codebooks(progress)
+        return report
+
+    def _take_in(self, units: list[Unit]) -> Iterator[Tensor]:
+        self.feed.take_in(units)
+        if self.log:
+            self.log.event(self.step, "data", {"sources": self.feed.describe()})
+        return self._batches()
 
     def _batches(self) -> Iterator[Tensor]:
         return batches(

@@ -94,7 +94,7 @@ class TrainingStep:
     def __call__(self, audio: Tensor, n_quantizers: Tensor, number: int) -> dict[str, Tensor]:
         """Step ``number`` on this process's ``audio`` [B, 1, T] with ``n_quantizers`` [B]; the losses by name."""
         schedule, n_parts = self.config.schedule, self.config.accumulate
-        self.quantize = number >= self.config.codebooks.initialise_step
+        self.quantize = bool(self.config.init) or number >= self.config.codebooks.initialise_step
         learns = self.judge is not None and number >= schedule.discriminator_start_step
         listens = self.judge is not None and number >= schedule.adversarial_start_step
         parts = list(zip(audio.chunk(n_parts), n_quantizers.chunk(n_parts), strict=True))
