@@ -221,6 +221,15 @@ def test_pools_are_drawn_by_weight_and_narrowband_recordings_are_bounded(tmp_pat
     clips = clips_of(tmp_path / "cache16", tmp_path / "in", 16000)
     by_pool = dict(zip(order, clip_probabilities(clips, weights, 16000, 0.2), strict=True))
     assert by_pool == pytest.approx({"speech16": 0.6, "speech44": 0.2, "music": 0.2})
+    # Opus files are decoded at 48 kHz, whatever they were made from; the table knows better.
+    opus = io.BytesIO()
+    write(opus, tone(300, 1.0, 48000), 48000, format="opus")
+    folder = tmp_path / "opus"
+    folder.mkdir()
+    (folder / "a.opus").write_bytes(opus.getvalue())
+    (folder / "files.tsv").write_text("file\tpool\tsource_rate\na.opus\tspeech\t16000\n")
+    [clip] = clips_of(tmp_path / "cache_opus", folder, 44100)
+    assert (clip.pool, clip.source_rate) == ("speech", 16000)
     with pytest.raises(ConfigError, match="musik"):
         clip_probabilities(clips, {"musik": 1}, 16000, 1)
     drawn = Crops(clips, clip_probabilities(clips, {"music": 1}, 16000, 1), 16000, 1600, 0)

@@ -44,7 +44,7 @@ class Clip:
     """A recording that crops can be taken from."""
 
     pool: str
-    source_rate: int  # Hz; 0 if not known before it is decoded
+    source_rate: int  # Hz, of the sound it was made from
     size: float  # its share of the pool: samples, or bytes where it is decoded at every use
     pcm: str = ""  # file of 16-bit samples
     start: int = 0  # samples
@@ -103,16 +103,15 @@ class ClipStore:
         pcm, length = self._facts(unit).with_suffix(".pcm"), 0
         with new_file(pcm, overwrite=True) as file:
             for recording, decoded in self._decode_all(unit.recordings):
+                rate = recording.source_rate or decoded.source_rate
                 if decoded.problem:
                     problems.append(Problem(recording.name, decoded.problem))
                 elif 2 * (length + len(decoded.samples)) > room:
-                    clips.append(
-                        Clip(recording.pool, decoded.source_rate, recording.size, recording=recording)
-                    )
+                    clips.append(Clip(recording.pool, rate, recording.size, recording=recording))
                 else:
                     file.write(decoded.samples.tobytes())
                     clips.append(
-                        Clip(recording.pool, decoded.source_rate, len(decoded.samples), str(pcm), length,
+                        Clip(recording.pool, rate, len(decoded.samples), str(pcm), length,
                              len(decoded.samples), decoded.scale)
                     )  # fmt: skip
                     length += len(decoded.samples)

@@ -1,9 +1,10 @@
 """Which recordings there are to train on: in folders, globs and tar files, each in a named pool.
 
 A source is a path, or ``POOL=path``, which puts everything there into one pool. Without a name, a table
-``files.tsv`` beside the files (columns ``file`` and ``pool``, and perhaps ``split``) names each file's pool; without
-a table it is the name of the file's folder. Rows of another split are left out, so that what is kept for
-validation is never trained on by mistake.
+``files.tsv`` beside the files (columns ``file`` and ``pool``, and perhaps ``split`` and ``source_rate``) names each
+file's pool; without a table it is the name of the file's folder. Rows of another split are left out, so that what is
+kept for validation is never trained on by mistake. A file's own rate may say nothing of its bandwidth (Opus is always
+decoded at 48 kHz); ``source_rate`` is that of the sound it was made from.
 
 No torch here: processes that decode start faster without it.
 """
@@ -18,6 +19,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dacodec.errors import InputError
 
@@ -34,6 +36,7 @@ class Recording:
     member: str  # its name within the tar; empty for a loose file
     offset: int  # of its content within the file at ``path``
     size: int  # bytes
+    source_rate: int = 0  # Hz, of the sound it was made from; 0 if nobody says
 
     @property
     def name(self) -> str:
@@ -98,9 +101,9 @@ def _tar_unit(path: Path, pool: str, split: str) -> Unit:
     except (tarfile.TarError, OSError, EOFError) as error:
         return Unit(str(path), (), f"damaged or incomplete tar: {error}")
     found = [
-        Recording(chosen, str(path), m.name, m.offset_data, m.size)
+        Recording(row.pool, str(path), m.name, m.offset_data, m.size, row.source_rate)
         for m in members
-        if (chosen := _pool_of(Path(m.name), tables.get(Path(m.name).parent), pool))
+        if (row := _row_of(Path(m.name), tables.get(Path(m.name).parent), pool))
     ]
     return Unit(str(path), tuple(found))
 
@@ -113,21 +116,31 @@ def _loose(path: Path, pool: str, split: str) -> Iterator[Recording]:
         if p.is_file()
     }  # fmt: skip
     for file in files:
-        chosen = _pool_of(file, tables.get(file.parent), pool)
-        if chosen:
-            yield Recording(chosen, str(file), "", 0, file.stat().st_size)
+        row = _row_of(file, tables.get(file.parent), pool)
+        if row:
+            yield Recording(row.pool, str(file), "", 0, file.stat().st_size, row.source_rate)
 
 
-def _pool_of(file: Path, table: dict[str, str] | None, pool: str) -> str | None:
-    """The pool that a file belongs to; None if it is not to be used."""
+class _Row(NamedTuple):
+    pool: str
+    source_rate: int = 0
+
+
+def _row_of(file: Path, table: dict[str, _Row] | None, pool: str) -> _Row | None:
+    """What is known of a file; None if it is not to be used."""
     if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
         return None
-    if table is not None and file.name not in table:
-        return None
-    return pool or (table[file.name] if table is not None else file.parent.name)
+    if table is None:
+        return _Row(pool or file.parent.name)
+    row = table.get(file.name)
+    return row._replace(pool=pool) if row and pool else row
 
 
-def _table(content: bytes, split: str) -> dict[str, str]:
-    """File name to pool, of the rows of one split."""
+def _table(content: bytes, split: str) -> dict[str, _Row]:
+    """Rows of one split, by file name."""
     rows = csv.DictReader(io.StringIO(content.decode()), delimiter="\t")
-    return {row["file"]: row["pool"] for row in rows if row.get("split", split) == split}
+    return {
+        row["file"]: _Row(row["pool"], int(row.get("source_rate") or 0))
+        for row in rows
+        if row.get("split", split) == split
+    }
