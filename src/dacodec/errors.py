@@ -53,3 +53,7 @@ class OutputError(DacodecError):
 
 class EngineError(DacodecError):
     """An engine that is unknown or cannot run here."""
+
+
+class TrainingError(DacodecError):
+    """A training run that cannot go on: a loss that is not a number, a checkpoint of another run."""

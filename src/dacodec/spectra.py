@@ -16,6 +16,8 @@ from torch import Tensor
 # DAC's multi-scale mel loss: (window length in samples, number of mel bands).
 MEL_SCALES = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320))
 MEL_FLOOR = 1e-5
+# DAC's STFT distance: window lengths in samples.
+STFT_WINDOWS = (2048, 512)
 
 
 def magnitudes(audio: Tensor, window_length: int, hop_length: int | None = None) -> Tensor:
@@ -27,16 +29,19 @@ def magnitudes(audio: Tensor, window_length: int, hop_length: int | None = None)
     reflected = min(padding, flat.shape[-1] - 1)
     flat = F.pad(flat[:, None], (reflected, reflected), mode="reflect")[:, 0]
     flat = F.pad(flat, (padding - reflected, padding - reflected))
-    window = torch.hann_window(window_length, dtype=audio.dtype, device=audio.device)
-    spectrum = torch.stft(
-        flat, window_length, hop_length, window=window, center=False, return_complex=True
-    )  # [N, bins, frames]
+    spectrum = complex_spectrum(flat, window_length, hop_length)
     return spectrum.abs().reshape(*audio.shape[:-1], *spectrum.shape[-2:])
+
+
+def complex_spectrum(audio: Tensor, window_length: int, hop_length: int) -> Tensor:
+    """Spectra [N, window_length // 2 + 1, frames] of the windows that lie wholly within ``audio`` [N, T]."""
+    window = hann_window(window_length, audio.dtype, audio.device)
+    return torch.stft(audio, window_length, hop_length, window=window, center=False, return_complex=True)
 
 
 def mel_spectrum(audio: Tensor, sampling_rate: int, window_length: int, n_mels: int) -> Tensor:
     """Mel magnitudes [..., n_mels, frames] of ``audio`` [..., T] at ``sampling_rate`` Hz."""
-    filters = mel_filters(sampling_rate, window_length, n_mels).to(audio)
+    filters = _mel_filters_on(sampling_rate, window_length, n_mels, audio.dtype, audio.device)
     return filters @ magnitudes(audio, window_length)
 
 
@@ -55,11 +60,23 @@ def mel_distance(audio: Tensor, reference: Tensor, sampling_rate: int) -> Tensor
     return total
 
 
+def stft_distance(audio: Tensor, reference: Tensor) -> Tensor:
+    """DAC's STFT distance between ``audio`` and ``reference``, both [..., T]: a scalar.
+
+    The sum over two window lengths of the mean absolute difference of magnitudes, and that of the log10 of their
+    squares, clamped at 1e-5 before squaring: the "STFT" of the paper's tables.
+    """
+    total = audio.new_zeros(())
+    for window_length in STFT_WINDOWS:
+        given, wanted = magnitudes(audio, window_length), magnitudes(reference, window_length)
+        total = total + F.l1_loss(given, wanted) + 2 * F.l1_loss(_log(given), _log(wanted))
+    return total
+
+
 def _log(mels: Tensor) -> Tensor:
     return mels.clamp(MEL_FLOOR).log10()
 
 
-@lru_cache(maxsize=64)
 def mel_filters(sampling_rate: int, window_length: int, n_mels: int) -> Tensor:
     """Triangular filters [n_mels, window_length // 2 + 1] from 0 Hz to half the rate, each of area 1."""
     bins = torch.linspace(0, sampling_rate / 2, window_length // 2 + 1, dtype=torch.float64)
@@ -69,6 +86,22 @@ def mel_filters(sampling_rate: int, window_length: int, n_mels: int) -> Tensor:
     rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
     triangles = torch.minimum(rising, falling).clamp(min=0)
     return (triangles * 2 / (high - low)).float()
+
+
+@lru_cache(maxsize=64)
+def _mel_filters_on(
+    sampling_rate: int, window_length: int, n_mels: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """:func:`mel_filters`, kept on the device: copying them anew would make every training step wait."""
+    with torch.inference_mode(False):  # what is kept must do for training too, whoever asks first
+        return mel_filters(sampling_rate, window_length, n_mels).to(device, dtype)
+
+
+@lru_cache(maxsize=64)
+def hann_window(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A periodic Hann window, kept on the device."""
+    with torch.inference_mode(False):
+        return torch.hann_window(length, dtype=dtype, device=device)
 
 
 # Slaney's mel scale: linear below 1 kHz, logarithmic above.

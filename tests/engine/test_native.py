@@ -183,7 +183,7 @@ def test_a_state_may_be_used_again(small):
     audio = random_audio(7, 1, 20 * small.config.hop_length)[0, 0][:, None]
     before = encoder.push(audio[:100], encoder.start(), 20, 1).state
     kept = before.clone()
-    first, second = (encoder.push(audio[100:], before, 20, 1, end=True).rows for _ in range(2))
+    first, second = (encoder.push(audio[100:], before, 20, 1, end=True).output for _ in range(2))
     assert torch.equal(before, kept)
     assert torch.equal(first, second)
 

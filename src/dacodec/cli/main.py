@@ -12,6 +12,8 @@ from dacodec.cli import (
     decode,
     download,
     encode,
+    eval,
+    finetune,
     import_dac,
     import_weights,
     info,
@@ -20,6 +22,7 @@ from dacodec.cli import (
     repair,
     spectrogram,
     stream,
+    train,
     verify,
 )
 
@@ -53,6 +56,9 @@ app.command("verify")(verify.verify)
 app.command("repair")(repair.repair)
 app.command("import-dac")(import_dac.import_dac)
 app.command("import-weights")(import_weights.import_weights)
+app.command("train", context_settings=train.OVERRIDES)(train.train)
+app.command("eval")(eval.evaluate)
+app.command("finetune", context_settings=train.OVERRIDES)(finetune.finetune)
 
 
 def _version(wanted: bool) -> None:

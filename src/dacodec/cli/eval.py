@@ -1,0 +1,105 @@
+"""``dacodec eval``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dacodec.cli.options import Device, Engine, codec_loader, working
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dacodec.errors import AudioError
+    from dacodec.evaluation.evaluate import Report, Sound
+
+
+def evaluate(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REF DECODED | FOLDER...", help="Two files; or, with --model, folders, patterns and tars."
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Code the recordings with this model and score what comes back.")
+    ] = None,
+    n_quantizers: Annotated[
+        str, typer.Option(help="Numbers of codebooks, as 1,3,9; left out, four of them.")
+    ] = "",
+    opus: Annotated[
+        str, typer.Option(help="kbit/s of Opus to compare with; empty for none.")
+    ] = "6,8,12,16,24",
+    split: Annotated[str, typer.Option(help="Rows of a files.tsv that are used.")] = "val",
+    limit: Annotated[int | None, typer.Option(help="At most so many recordings of a pool.")] = None,
+    metrics: Annotated[str, typer.Option(help="Only these, as mel,stoi; left out, all.")] = "",
+    speech: Annotated[bool, typer.Option("--speech", help="The two files are speech.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write all scores here.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with curves and players here.")
+    ] = None,
+    device: Device = "cpu",
+    engine: Engine = "auto",
+) -> None:
+    """Scores of a decoded file, or of a model on recordings, beside Opus."""
+    from rich.console import Console
+
+    from dacodec.audio import read
+    from dacodec.evaluation.evaluate import evaluate_codec, evaluate_pair
+    from dacodec.evaluation.metrics import METRICS
+    from dacodec.evaluation.report import save_html, save_json, table
+
+    keys = [m.key for m in METRICS]
+    wanted = metrics.split(",") if metrics else keys
+    if set(wanted) - set(keys):
+        raise typer.BadParameter(f"metrics are {','.join(keys)}")
+    chosen = [m for m in METRICS if m.key in wanted]
+    report: Report
+    if model is None:
+        if len(paths) != 2:
+            raise typer.BadParameter("give the original and the decoded file, or --model and a folder")
+        reference, decoded = (read(path) for path in paths)
+        report = evaluate_pair(reference, decoded, (paths[0], paths[1]), speech=speech, metrics=chosen)
+    else:
+        codec = codec_loader(device, engine)(model)
+        with working("evaluating"):
+            report = evaluate_codec(
+                codec,
+                _sounds(paths, split, limit),
+                n_quantizers=[int(n) for n in n_quantizers.split(",") if n],
+                opus_kbps=[float(rate) for rate in opus.split(",") if rate],
+                metrics=chosen,
+            )
+    Console().print(table(report))
+    if report.codebooks:
+        print(
+            f"bitrate efficiency {report.codebooks.efficiency:.3f}, codes used", *report.codebooks.used_share
+        )
+    for line in report.skipped:
+        print("skipped", line)
+    if json:
+        save_json(report, json)
+    if page:
+        save_html(report, page)
+
+
+def _sounds(paths: list[str], split: str, limit: int | None) -> Iterator[Sound | AudioError]:
+    import io
+
+    from dacodec.audio import read
+    from dacodec.errors import AudioError
+    from dacodec.evaluation.evaluate import Sound
+    from dacodec.training.sources import find_units
+
+    taken: dict[str, int] = {}
+    for unit in find_units(paths, split):
+        for recording in unit.recordings:
+            taken[recording.pool] = taken.get(recording.pool, 0) + 1
+            if limit is not None and taken[recording.pool] > limit:
+                continue
+            try:
+                yield Sound(recording.name, recording.pool, read(io.BytesIO(recording.content())))
+            except AudioError as error:
+                yield AudioError(f"{recording.name}: {error}")

@@ -1,0 +1,201 @@
+"""Scores of a codec on a set of recordings, or of one decoded file: what ``dacodec eval`` does.
+
+Protocol, as in arXiv 2306.06546: recordings are averaged to mono, brought to the model's rate and to -16 LUFS; what
+comes back is brought to the loudness of what went in. Pools are averaged first, then the pools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from dacodec.audio import Audio, Samples, loudness_gain, loudness_lufs, resample
+from dacodec.codec import Codec
+from dacodec.encoded import Encoded
+from dacodec.errors import AudioError, InputError
+from dacodec.evaluation.codebooks import CodebookUse, codebook_use
+from dacodec.evaluation.metrics import METRICS, Metric, available, measure
+from dacodec.evaluation.opus import opus_is_installed, through_opus
+
+LOUDNESS_LUFS = -16.0
+OPUS_KBPS = (6.0, 8.0, 12.0, 16.0, 24.0)
+SPEECH = "speech"  # pools with this in their name are speech
+EXCERPT_SECONDS = 8.0  # kept to listen to
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording to evaluate on."""
+
+    name: str
+    pool: str
+    audio: Audio
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one file by one codec at one rate."""
+
+    codec: str
+    bitrate_kbps: float
+    file: str
+    pool: str
+    values: dict[str, float]
+    n_codebooks: int | None = None
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Something to listen to and look at: decoded audio by title, the original first."""
+
+    pool: str
+    file: str
+    sampling_rate: int
+    versions: dict[str, Samples]
+
+
+@dataclass
+class Report:
+    """All scores, and what is needed to understand them."""
+
+    title: str
+    sampling_rate: int
+    scores: list[Score] = field(default_factory=list)
+    metrics: list[Metric] = field(default_factory=list)
+    codebooks: CodebookUse | None = None
+    excerpts: list[Excerpt] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def evaluate_codec(
+    codec: Codec,
+    sounds: Iterable[Sound | AudioError],
+    *,
+    n_quantizers: Sequence[int] = (),
+    opus_kbps: Sequence[float] = OPUS_KBPS,
+    metrics: Sequence[Metric] = METRICS,
+) -> Report:
+    """Scores of ``codec`` on ``sounds``, with each of ``n_quantizers`` codebooks, beside Opus if it is installed.
+
+    Args:
+        sounds: recordings; for one that could not be read, the error, which is listed.
+        n_quantizers: left out, four numbers up to all of them.
+
+    Raises:
+        InputError: if there is nothing to evaluate on.
+    """
+    report = Report(codec.model.name, codec.sampling_rate, metrics=available(metrics))
+    counts = sorted(set(n_quantizers) or _spread(codec.n_codebooks))
+    rates = opus_kbps if opus_is_installed() else ()
+    codes = []
+    for sound in sounds:
+        if isinstance(sound, AudioError):
+            report.skipped.append(str(sound))
+            continue
+        reference = prepared(sound.audio, codec.sampling_rate)
+        encoded = codec.encode(reference, codec.sampling_rate, n_quantizers=max(counts))
+        codes.append(encoded.codes[0])
+        versions = {"original": reference}
+        for score, decoded in _versions(codec, sound, reference, encoded, counts, rates, report.metrics):
+            report.scores.append(score)
+            versions[f"{score.codec}, {score.bitrate_kbps:.1f} kbit/s"] = decoded
+        if sound.pool not in {e.pool for e in report.excerpts}:
+            length = int(EXCERPT_SECONDS * codec.sampling_rate)
+            cut = {title: samples[:length] for title, samples in versions.items()}
+            report.excerpts.append(Excerpt(sound.pool, sound.name, codec.sampling_rate, cut))
+    if not codes:
+        raise InputError("there is no audio to evaluate on")
+    report.codebooks = codebook_use(codes, codec.model.codebook_size)
+    return report
+
+
+def evaluate_pair(
+    reference: Audio,
+    decoded: Audio,
+    names: tuple[str, str],
+    *,
+    speech: bool,
+    metrics: Sequence[Metric] = METRICS,
+) -> Report:
+    """Scores of one decoded recording against its original, at the original's rate."""
+    rate = reference.sampling_rate
+    original = prepared(reference, rate)
+    other = resample(decoded.samples.mean(0, keepdims=True), decoded.sampling_rate, rate)[0]
+    length = min(len(original), len(other))
+    original, other = original[:length], matched(other[:length], original[:length], rate)
+    report = Report(names[1], rate, metrics=available(metrics))
+    values = measure(other, original, rate, report.metrics, speech)
+    pool = SPEECH if speech else "audio"
+    report.scores.append(Score(names[1], float("nan"), names[0], pool, values))
+    report.excerpts.append(Excerpt(pool, names[0], rate, {"original": original, names[1]: other}))
+    return report
+
+
+def prepared(audio: Audio, sampling_rate: int) -> Samples:
+    """Mono [T] at ``sampling_rate`` and -16 LUFS; less loud where that would clip."""
+    mono = resample(audio.samples.mean(0, keepdims=True), audio.sampling_rate, sampling_rate)
+    mono = mono * np.float32(loudness_gain(mono, sampling_rate, LOUDNESS_LUFS))
+    return np.asarray(mono[0] / np.float32(max(1.0, np.abs(mono).max())), np.float32)
+
+
+def matched(audio: Samples, reference: Samples, sampling_rate: int) -> Samples:
+    """``audio`` [T] at the loudness of ``reference``."""
+    wanted = loudness_lufs(reference, sampling_rate)
+    if not np.isfinite(wanted):
+        return audio
+    return np.asarray(audio * np.float32(loudness_gain(audio, sampling_rate, wanted)))
+
+
+def means(report: Report) -> list[tuple[str, float, str, dict[str, float]]]:
+    """(codec, kbit/s, pool, mean values): of each pool, and of the pools' means under the name ``all``."""
+    rows = []
+    kinds = dict.fromkeys((s.codec, s.n_codebooks or 0, _nominal(s)) for s in report.scores)
+    for kind in kinds:
+        own = [s for s in report.scores if (s.codec, s.n_codebooks or 0, _nominal(s)) == kind]
+        rate = float(np.mean([s.bitrate_kbps for s in own]))
+        pools = {
+            pool: _mean([s.values for s in own if s.pool == pool]) for pool in sorted({s.pool for s in own})
+        }
+        rows += [(kind[0], rate, pool, values) for pool, values in pools.items()]
+        rows.append((kind[0], rate, "all", _mean(list(pools.values()))))
+    return rows
+
+
+def _versions(
+    codec: Codec,
+    sound: Sound,
+    reference: Samples,
+    encoded: Encoded,
+    counts: Sequence[int],
+    rates: Sequence[float],
+    metrics: Sequence[Metric],
+) -> Iterator[tuple[Score, Samples]]:
+    rate, speech = codec.sampling_rate, SPEECH in sound.pool
+
+    def scored(name: str, kbps: float, decoded: Samples, n_codebooks: int | None) -> tuple[Score, Samples]:
+        decoded = np.pad(decoded[: len(reference)], (0, max(0, len(reference) - len(decoded))))
+        decoded = matched(decoded, reference, rate)
+        values = measure(decoded, reference, rate, metrics, speech)
+        return Score(name, kbps, sound.name, sound.pool, values, n_codebooks), decoded
+
+    for count in counts:
+        fewer = replace(encoded, codes=encoded.codes[:, :count])
+        yield scored(codec.model.name, fewer.bitrate_kbps, codec.decode(fewer), count)
+    for kbps in rates:
+        result = through_opus(reference, rate, kbps)
+        yield scored(f"opus {kbps:g}", result.bitrate_kbps, result.samples, None)
+
+
+def _nominal(score: Score) -> str:
+    return score.codec if score.n_codebooks is None else ""
+
+
+def _spread(n_codebooks: int) -> list[int]:
+    return sorted({1, -(-n_codebooks // 3), -(-2 * n_codebooks // 3), n_codebooks})
+
+
+def _mean(values: list[dict[str, float]]) -> dict[str, float]:
+    keys = dict.fromkeys(key for row in values for key in row)
+    return {key: float(np.mean([row[key] for row in values if key in row])) for key in keys}

@@ -1,0 +1,145 @@
+"""Codebook health: a start from the data, revival of codes that nobody uses, usage and entropy.
+
+Shapes: B batch, N codebooks, K codes in each, F frames, d codebook dimension, R latents kept.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dacodec.config import DacConfig
+from dacodec.model import DacModel
+from dacodec.model.quantizer import Quantized
+from dacodec.training.weight_norm import set_weight
+
+KMEANS_ROUNDS = 4
+RESERVOIR = 4096
+KEPT_A_STEP = 128  # latents of a codebook
+
+
+class Usage(NamedTuple):
+    """How the codes were used since the last reset."""
+
+    used_share: float  # of all codes, those that were used at least once
+    entropy_bits: list[float]  # of each codebook
+    efficiency: float  # mean entropy as a share of what a code could carry
+
+
+class CodebookHealth:
+    """Counts what is used and keeps a sample of recent latents, without making the device wait."""
+
+    def __init__(self, config: DacConfig, device: torch.device) -> None:
+        self.bits_per_code = config.bits_per_code
+        self.counts = torch.zeros(config.n_codebooks, config.codebook_size, device=device)
+        self.latents = torch.zeros(config.n_codebooks, RESERVOIR, config.codebook_dim, device=device)
+        self.n_kept = 0  # in all; the newest RESERVOIR of them are there
+
+    @torch.no_grad()
+    def observe(self, quantized: Quantized) -> None:
+        """Take in what the quantizer made of a batch."""
+        codes = quantized.audio_codes.transpose(0, 1).flatten(1)  # [N, B * F]
+        self.counts.scatter_add_(1, codes, torch.ones_like(codes, dtype=self.counts.dtype))
+        n, _, d = self.latents.shape
+        projected = quantized.projected_latents
+        latents = projected.view(len(projected), n, d, -1)  # [B, N, d, F]
+        latents = latents.permute(1, 0, 3, 2).flatten(1, 2).to(self.latents.dtype)  # [N, B * F, d]
+        some = latents[:, :: max(1, latents.shape[1] // KEPT_A_STEP)][:, :KEPT_A_STEP]
+        at = (self.n_kept + torch.arange(some.shape[1], device=some.device)) % RESERVOIR
+        self.latents[:, at] = some
+        self.n_kept += some.shape[1]
+
+    def usage(self) -> Usage:
+        share = self.counts / self.counts.sum(1, keepdim=True).clamp(min=1)
+        entropy = -(share * share.clamp(min=1e-12).log2()).sum(1)
+        return Usage(
+            float((self.counts > 0).float().mean()),
+            [round(bits, 3) for bits in entropy.tolist()],
+            float(entropy.mean()) / self.bits_per_code,
+        )
+
+    @torch.no_grad()
+    def revive(self, model: DacModel, at_once: int, seed: int) -> list[Tensor]:
+        """Set codes that nobody used, at most ``at_once`` of a codebook, to recent latents.
+
+        Codes are found by direction alone, so a revived one gets the usual length of those in use: a longer one
+        would be taken for small latents of its direction too, and the losses would spike.
+
+        Returns:
+            The indices that were set, of each codebook.
+        """
+        random = torch.Generator().manual_seed(seed)
+        revived = []
+        for counts, latents, quantizer in zip(
+            self.counts, self.latents[:, : self.n_kept], model.quantizer.quantizers, strict=True
+        ):
+            weight = quantizer.codebook.weight
+            dead = (counts == 0).nonzero()[:at_once, 0]
+            chosen = latents[
+                torch.randint(latents.shape[1], (len(dead),), generator=random).to(latents.device)
+            ]
+            usual = weight[counts > 0].norm(dim=1).median()
+            weight[dead] = (F.normalize(chosen, dim=1) * usual).to(weight.dtype)
+            revived.append(dead)
+        return revived
+
+    def reset_counts(self) -> None:
+        self.counts.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"counts": self.counts, "latents": self.latents, "n_kept": self.n_kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.counts.copy_(state["counts"])
+        self.latents.copy_(state["latents"])
+        self.n_kept = state["n_kept"]
+
+
+@torch.no_grad()
+def initialise_codebooks(model: DacModel, latents: Tensor, seed: int) -> None:
+    """Set codebooks that fit ``latents`` [B, D, F] of the data.
+
+    Each codebook looks at the directions in which what is left varies most, scaled so that it sees values near 1,
+    and its codes are found by k-means. The latents must be those of an encoder that has learnt something: those of
+    a new one are tiny and change by multiples in a step, and the quantizer's losses run away (docs/log.md).
+    """
+    random = torch.Generator().manual_seed(seed)
+    residual = latents.double()
+    for quantizer in model.quantizer.quantizers:
+        flat = residual.transpose(1, 2).flatten(0, 1)  # [B * F, D]
+        mean = flat.mean(0)
+        size, dim = quantizer.codebook.weight.shape
+        directions = torch.linalg.eigh((flat - mean).t() @ (flat - mean)).eigenvectors
+        basis = directions[:, -dim:]  # [D, d], the strongest
+        scale = ((flat - mean) @ basis).square().mean().sqrt().clamp(min=1e-9)
+        points = (flat - mean) @ basis / scale
+        codebook = _kmeans(points, size, random)
+        _set_projection(quantizer.in_proj, basis.t() / scale, -mean @ basis / scale)
+        _set_projection(quantizer.out_proj, basis * scale, mean)
+        quantizer.codebook.weight.copy_(codebook)
+        coded = quantizer.embed(quantizer.search(points.t()[None])).double()[0]  # [d, B * F]
+        step = (basis * scale @ coded + mean[:, None]).unflatten(1, (len(latents), -1))  # [D, B, F]
+        residual = residual - step.transpose(0, 1)
+
+
+def _kmeans(points: Tensor, n_codes: int, random: torch.Generator) -> Tensor:
+    """Codes [n_codes, d] for ``points`` [M, d], grouped by direction as they will be searched."""
+    repeats = math.ceil(n_codes / len(points))
+    order = torch.cat([torch.randperm(len(points), generator=random) for _ in range(repeats)])
+    codes = points[order[:n_codes].to(points.device)]
+    for _ in range(KMEANS_ROUNDS):
+        index = (points @ F.normalize(codes, dim=1).t()).argmax(1)
+        count = torch.bincount(index, minlength=n_codes)[:, None]
+        sums = torch.zeros_like(codes).index_add_(0, index, points)
+        codes = torch.where(count > 0, sums / count.clamp(min=1), codes)
+    return codes
+
+
+def _set_projection(layer: torch.nn.Conv1d, weight: Tensor, bias: Tensor) -> None:
+    assert layer.bias is not None
+    set_weight(layer, weight[:, :, None].to(layer.bias))
+    layer.bias.copy_(bias)

@@ -1,0 +1,213 @@
+"""What a training run is told: dataclasses, read from YAML with dotted overrides. Unknown keys fail.
+
+The defaults are those of the released 44.1 kHz model, where it had the setting at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dacodec.config import DacConfig
+from dacodec.errors import ConfigError
+from dacodec.training.discriminators import DiscriminatorConfig
+from dacodec.training.losses import LossWeights
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Audio to train and to validate on; see ``dacodec.training.sources`` for what a source is.
+
+    Args:
+        sources: folders, patterns or tars, each perhaps as ``POOL=path``.
+        validation: the same, for validation; empty for none.
+        weights: how often each pool is drawn; empty for all alike. Pools that are not named are left out.
+        max_narrowband_share: of crops from recordings of a lower rate than the model's.
+        crop_seconds: rounded to whole frames.
+        cache: folder of decoded audio; empty for a folder within the run's.
+        cache_gb: its bound; what goes beyond is decoded at every use.
+        workers: processes that make crops; 0 makes them in the training process.
+        decode_processes: that decode what is new.
+        rescan_seconds: how often to look for new tars; 0 for never.
+    """
+
+    sources: list[str] = field(default_factory=list)
+    validation: list[str] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)
+    max_narrowband_share: float = 0.3
+    crop_seconds: float = 0.38
+    cache: str = ""
+    cache_gb: float = 16.0
+    workers: int = 2
+    decode_processes: int = 2
+    rescan_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, and the norm that gradients are clipped to."""
+
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.8, 0.99)
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1e3
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """What changes over a run.
+
+    Args:
+        warmup_steps: over which the learning rates rise from 0.
+        decay: ``exponential``, by ``gamma`` a step, or ``cosine``, to ``final_share``.
+        begin, end: the part of the cosine that this run covers, so that a chain of runs can follow one.
+        discriminator_start_step: when the discriminator begins to learn.
+        adversarial_start_step: when the generator begins to listen to it.
+    """
+
+    warmup_steps: int = 0
+    decay: Literal["exponential", "cosine"] = "exponential"
+    gamma: float = 0.999996
+    final_share: float = 0.02
+    begin: float = 0.0
+    end: float = 1.0
+    discriminator_start_step: int = 0
+    adversarial_start_step: int = 0
+
+
+@dataclass(frozen=True)
+class CodebookConfig:
+    """Codebook health.
+
+    Args:
+        initialise_step: until then a new model's decoder hears the latents as they are, then its codebooks are set
+            from the data; 0 begins with random codebooks, as the original does.
+        revive_steps: how often codes that nobody used since the last time are revived; 0 for never.
+        revive_at_once: at most so many of a codebook.
+        revive_until: share of the run after which codes are left alone.
+    """
+
+    initialise_step: int = 0
+    revive_steps: int = 0
+    revive_at_once: int = 64
+    revive_until: float = 0.7
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    Args:
+        model: shape of the model; left out, that of ``init``.
+        discriminator: shape of the discriminator; left out, reconstruction losses alone.
+        out: folder of the run. If it holds checkpoints, the run goes on from the last one.
+        init: weights to begin with: anything that ``DacModel.from_pretrained`` takes, the light form of a run too.
+        init_discriminator: weights file to begin with (ours or Descript's); ``auto``: the one beside ``init``, if
+            there is one of this shape; empty: none.
+        batch_size: crops a step, over all processes and accumulated parts.
+        accumulate: parts that a step is computed in, one after the other, with the result of one.
+        steps, max_minutes: the run ends with the first that is reached.
+        ema_decay: of the average of the weights that is saved and validated; 0 for the last weights.
+        precision: ``bf16-mixed`` runs the networks' convolutions in bfloat16; quantizer and spectra stay in float32.
+        compile: what ``torch.compile`` works on: nothing, the Snakes (starts within seconds), or whole networks.
+        deterministic: bit-identical repeats, where PyTorch can.
+    """
+
+    model: DacConfig | None = None
+    discriminator: DiscriminatorConfig | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    generator_optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    discriminator_optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(max_grad_norm=10.0)
+    )
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    codebooks: CodebookConfig = field(default_factory=CodebookConfig)
+    out: str = "runs/dacodec"
+    init: str = ""
+    init_discriminator: str = "auto"
+    batch_size: int = 72
+    accumulate: int = 1
+    steps: int | None = None
+    max_minutes: float | None = None
+    ema_decay: float = 0.999
+    seed: int = 0
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    compile: Literal["off", "snake", "networks"] = "off"
+    deterministic: bool = False
+    log_steps: int = 10
+    checkpoint_minutes: float = 5.0
+    keep_checkpoints: int = 2
+    validate_minutes: float = 5.0
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.max_minutes is None:
+            raise ConfigError("say when to stop: give steps or max_minutes")
+        if self.schedule.discriminator_start_step > self.schedule.adversarial_start_step:
+            raise ConfigError("discriminator_start_step must not be after adversarial_start_step")
+        for name in ("batch_size", "accumulate", "log_steps", "keep_checkpoints", "devices", "num_nodes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay must be from 0 to less than 1, got {self.ema_decay}")
+
+
+def load_config(recipe: str, overrides: Sequence[str] = (), **more: Any) -> TrainConfig:
+    """The config in a YAML file, or in one of the recipes that come with the package.
+
+    Args:
+        recipe: a file, or a recipe's name such as ``smoke``.
+        overrides: as on a command line: ``["--data.workers", "4", "--steps=100"]``.
+        more: further overrides of top-level keys; those that are None are left alone.
+
+    Raises:
+        ConfigError: for unknown keys, values of a wrong type, and settings that contradict each other.
+    """
+    parser = _parser()
+    path = Path(recipe)
+    if not path.is_file():
+        path = RECIPES / f"{path.stem}.yaml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise ConfigError(f"there is no config {recipe!r}: give a YAML file, or one of the recipes {names}")
+    arguments = [f"--config={path}", *overrides]
+    arguments += [f"--{name}={value}" for name, value in more.items() if value is not None]
+    try:
+        values = parser.instantiate(parser.parse_args(arguments))
+    except ConfigError:
+        raise
+    except Exception as error:  # argparse's, jsonargparse's and YAML's own errors
+        raise ConfigError(f"{recipe}: {error}") from error
+    values.pop("config")
+    return TrainConfig(**vars(values))
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """Write a YAML file that :func:`load_config` reads."""
+    import json
+    from dataclasses import asdict
+
+    values = asdict(config)
+    if values["model"]:
+        del values["model"]["extra"]
+    # JSON is YAML, and has one way of writing a number.
+    path.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def _parser() -> Any:
+    try:
+        from jsonargparse import ArgumentParser
+    except ImportError as error:
+        raise ConfigError("training needs more packages: pip install dacodec[train]") from error
+    parser = ArgumentParser(prog="dacodec train CONFIG", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(TrainConfig)
+    return parser
