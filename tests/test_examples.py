@@ -1,0 +1,44 @@
+"""The examples, over loopback."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+ROOT = Path(__file__).parents[1]
+CLIP = ROOT / "tests" / "data" / "clips" / "speech_en_cards_16k.flac"
+
+
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("loss", ["0", "0.2"])
+def test_a_call_over_udp(loss, tmp_path):
+    port, header, output = free_port(), str(tmp_path / "call.header"), str(tmp_path / "out.wav")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    receiver = subprocess.Popen(
+        [sys.executable, "examples/udp_receive.py", header, port, output, "--timeout", "60"],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with receiver:
+        assert receiver.stdout.readline() == "listening\n"
+        sender = [sys.executable, "examples/udp_send.py", str(CLIP), "127.0.0.1", port, "--header", header]
+        sent = subprocess.run(
+            [*sender, "--loss", loss], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert sent.returncode == 0, sent.stderr
+        told = receiver.stdout.read()
+    n_sent = int(re.match(r"(\d+) frames", sent.stdout)[1])
+    n_received, n_lost = map(int, re.match(r"(\d+) frames, (\d+) lost", told).groups())
+    assert 0 <= n_sent - n_received <= (0 if loss == "0" else 20)  # the last ones may be lost, too
+    assert (n_lost > 0) == (loss != "0")
+    frames_seconds = n_received * 512 / 44100
+    assert soundfile.info(output).duration == pytest.approx(frames_seconds, abs=0.01)
