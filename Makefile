@@ -31,7 +31,7 @@ CXX ?= c++
 sanitize:
 	mkdir -p build
 	$(CXX) -std=c++17 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -pthread native/fuzz.cpp -o build/fuzz-address
-	build/fuzz-address 300
+	build/fuzz-address 30
 	$(CXX) -std=c++17 -O1 -g -fsanitize=thread -pthread native/fuzz.cpp -o build/fuzz-thread
 	build/fuzz-thread 100
 

@@ -108,8 +108,7 @@ class Convolution {
     }
 
     void choose(int m, int r) {
-        if (m == 4 && r == 7) use<4, 7>();
-        else if (m == 6 && r == 7) use<6, 7>();
+        if (m == 6 && r == 7) use<6, 7>();
         else if (m == 4 && r == 2) use<4, 2>();
         else throw std::invalid_argument("no such Winograd transform");
     }

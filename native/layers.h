@@ -42,12 +42,17 @@ struct Rooms {
     std::vector<Room> own;
 };
 
+// Steps that one thread computes at once, at most.
+inline long most_steps(long width, long granule) {
+    return round_up(width >= WIDE ? BLOCK_ROWS_WIDE : BLOCK_ROWS, granule);
+}
+
 // How the steps of one run are shared out: in blocks of rows, or, where there are few, in groups of columns.
 struct Shares {
     bool by_columns;
     long block;
     Shares(long steps, long granule, long width, long groups, int threads) {
-        const long most = width >= WIDE ? BLOCK_ROWS_WIDE : BLOCK_ROWS;
+        const long most = most_steps(width, granule);
         by_columns = steps < FEW_ROWS * threads && groups >= threads && threads > 1;
         const long count = round_up((steps + most - 1) / most, threads);
         block = round_up((steps + count - 1) / count, granule);
@@ -102,8 +107,7 @@ class Layer {
     long steps(long rows) const { return rows < span ? 0 : (rows - span) / rows_in + 1; }
     virtual Needs needs(long steps) const = 0;
     virtual void run(const float* x, long steps, float* y, Team& team, Rooms& rooms) const = 0;
-    // Steps that one thread computes at once, at most.
-    virtual long block(int threads) const = 0;
+    virtual long block() const = 0;  // most steps that one thread computes at once
 };
 
 // A plain, strided or transposed convolution. With a kernel of 2 * stride the last two are convolutions of two
@@ -144,7 +148,7 @@ class ConvLayer : public Layer {
         return n;
     }
 
-    long block(int) const override { return round_up(BLOCK_ROWS_WIDE, conv_->granule()); }
+    long block() const override { return most_steps(conv_->depth(), conv_->granule()); }
 
     void run(const float* x, long steps, float* y, Team& team, Rooms& rooms) const override {
         const long depth = conv_->depth(), width = conv_->width(), groups = conv_->groups();
@@ -214,9 +218,7 @@ class UnitLayer : public Layer {
         return n;
     }
 
-    long block(int) const override {
-        return round_up(in_width >= WIDE ? BLOCK_ROWS_WIDE : BLOCK_ROWS, conv_->granule());
-    }
+    long block() const override { return most_steps(in_width, conv_->granule()); }
 
     void run(const float* x, long steps, float* y, Team& team, Rooms& rooms) const override {
         const long groups = conv_->groups();
@@ -282,7 +284,7 @@ class ToAudioLayer : public Layer {
     }
 
     Needs needs(long) const override { return {}; }
-    long block(int) const override { return 1; }
+    long block() const override { return 1; }
 
     void run(const float* x, long steps, float* y, Team& team, Rooms&) const override {
         const long terms = span * in_width, block = BLOCK_ROWS;

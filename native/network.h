@@ -167,7 +167,7 @@ class Network {
             queues.push_back({floats(rows * l->in_width)});
             arriving = l->chunk * l->rows_out;
             shared.cover(l->needs(std::min(l->chunk, FEW_ROWS * threads)));
-            own.cover(l->needs(std::min(l->chunk, l->block(threads))));
+            own.cover(l->needs(std::min(l->chunk, l->block())));
         }
         std::vector<Room> rooms;
         for (int i = 0; i < threads; i++) rooms.emplace_back(own);

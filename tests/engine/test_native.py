@@ -43,7 +43,7 @@ SHAPES = {
         n_codebooks=6,
     ),
 }
-# Relative rms error against float64. The encoder does F(4, 7) if fast, the decoder F(6, 7).
+# Relative rms error against float64.
 EXACT, FAST_ENCODER, FAST_DECODER = 1e-5, 4e-5, 1e-4
 
 

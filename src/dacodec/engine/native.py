@@ -37,6 +37,8 @@ from dacodec.model.quantizer import ResidualVectorQuantizer, check_codes
 
 PRECISIONS = ("fast", "exact")
 _ROW = 16  # rows of channels are padded to a multiple of so many floats
+# Which F(outputs, taps) where.
+_TAPS7, _TAPS2 = (6, 7), (4, 2)
 # F(4, 2) takes 2.5 times the room of the weights. Where they are so many and the rows so few, that costs more time
 # (to pack and to read) and memory than 3 of 8 products are worth.
 _MOST_WINOGRAD_WEIGHTS = 1 << 23
@@ -337,7 +339,7 @@ class _Convolution(NamedTuple):
 
 def _encoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
     encoder = model.encoder
-    taps7 = (4, 7) if fast else None
+    taps7 = _TAPS7 if fast else None
     layers = [LayerPlan("conv", _Convolution.of(encoder.conv1), "none", from_audio=True)]
     for i, block in enumerate(encoder.block):
         last = i + 1 == len(encoder.block)
@@ -352,7 +354,7 @@ def _encoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
 
 def _decoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
     decoder = model.decoder
-    taps7 = (6, 7) if fast else None
+    taps7 = _TAPS7 if fast else None
     # Every block begins with a Snake, which the layer before it does.
     snakes = [*(block.snake1 for block in decoder.block), decoder.snake1]
     layers = [LayerPlan("conv", _from_codebook_vectors(model), snakes[0])]
@@ -375,7 +377,7 @@ def _unit(unit: ResidualUnit, after: Snake | str, winograd: tuple[int, int] | No
 
 def _resampling(kind: str, conv: nn.Conv1d | nn.ConvTranspose1d, after: Snake | str, fast: bool) -> LayerPlan:
     fast = fast and conv.weight.numel() < _MOST_WINOGRAD_WEIGHTS
-    return LayerPlan(kind, _Convolution.of(conv), after, (4, 2) if fast else None)
+    return LayerPlan(kind, _Convolution.of(conv), after, _TAPS2 if fast else None)
 
 
 def _from_codebook_vectors(model: DacModel) -> _Convolution:

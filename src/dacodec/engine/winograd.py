@@ -23,7 +23,6 @@ _HALF, _THIRD = Fraction(1, 2), Fraction(1, 3)
 # matrices' entries, and with them the rounding errors, small. Every p is followed by -p, by which the transforms
 # are done in pairs; F(4, 2) has no room for a last pair.
 POINTS: dict[tuple[int, int], tuple[Fraction | int, ...]] = {
-    (4, 7): (0, 1, -1, _HALF, -_HALF, 2, -2, Fraction(3, 4), -Fraction(3, 4)),
     (6, 7): (0, 1, -1, 2, -2, _HALF, -_HALF, 3 * _HALF, -3 * _HALF, 2 * _THIRD, -2 * _THIRD),
     (4, 2): (0, 1, -1, _HALF),
 }
