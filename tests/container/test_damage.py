@@ -7,11 +7,13 @@ import tracemalloc
 import numpy as np
 import pytest
 import slow_dacz
+import tiny
 from golden_dacz import BLOCKS, GOLDEN, HEADER, STARTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dacodec.container import Extension, Header, Reader, Writer
+from dacodec.container.prior import prior_from_bytes
 from dacodec.errors import FormatError
 
 
@@ -196,6 +198,15 @@ def test_the_largest_packet_takes_a_bounded_amount(codebook_size):
     assert len(file.getvalue()) > n_codes * width // 8
     file.seek(0)
     assert peak_of(lambda: list(Reader(file))) < 40_000_000
+
+
+def test_many_small_coded_packets_take_a_bounded_amount():
+    """Each has a tree of its own while it is decoded: 2048 of 8 KiB for each packet here."""
+    prior = prior_from_bytes(tiny.prior_bytes(width=10, n_codebooks=2, dimensions=1))
+    header = Header("m", bytes(32), 100, 10, 1024, 2, 100, 1, None, packet_frames=1, prior_id=prior.id)
+    packets = [slow_dacz.block_bytes(b"C", 2, 1, i, b"\3\2\2") for i in range(2000)]
+    file = io.BytesIO(header.to_bytes() + b"".join(packets) + slow_dacz.end_bytes(2000, 0))
+    assert peak_of(lambda: Reader(file, prior=prior).read_codes()) < 20_000_000
 
 
 def test_a_claim_of_endless_samples_takes_no_memory():

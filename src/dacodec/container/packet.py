@@ -17,6 +17,8 @@ from dacodec.container.header import Header
 from dacodec.container.prior import Prior
 from dacodec.errors import FormatError, PriorError
 
+MAX_TOGETHER = 64  # packets; more would hardly be faster
+
 
 @dataclass(frozen=True, eq=False)
 class Packet:
@@ -35,6 +37,13 @@ class Packet:
     @property
     def n_frames(self) -> int:
         return int(self.codes.shape[2])
+
+
+def packets_together(header: Header) -> int:
+    """How many packets may be coded at once, so that codes and trees take a few dozen megabytes at most."""
+    codes_a_packet = header.channels * header.n_codebooks * header.packet_frames
+    nodes_a_packet = header.n_codebooks << code_bits(header.codebook_size)
+    return max(1, min(MAX_TOGETHER, 2**18 // codes_a_packet, 2**22 // nodes_a_packet))
 
 
 def encode_packets(header: Header, packets: Sequence[Packet], prior: Prior | None) -> Iterator[PacketBlock]:

@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 
 from dacodec.container.blocks import PacketBlock
 from dacodec.container.header import Header
-from dacodec.container.packet import Packet, decode_packets
+from dacodec.container.packet import MAX_TOGETHER, Packet, decode_packets, packets_together
 from dacodec.container.prior import Prior, prior_with_id
 from dacodec.container.sequence import Damage, PacketSequence
 from dacodec.container.stream import Readable
 from dacodec.errors import FormatError
-
-MAX_CODES_AT_ONCE = 2**18
 
 
 class Reader:
@@ -31,7 +29,7 @@ class Reader:
         header: from elsewhere, where that of the file is damaged (with ``conceal``).
         conceal: pass over what breaks the format instead of raising. Lost frames come as packets with
             ``is_lost``, whose codes repeat the frame before, so that time goes on; ``damages`` says what happened.
-        packets_ahead: decoded together; many are several times faster than one.
+        packets_ahead: decoded together, up to 64; many are twenty times faster than one.
 
     Raises:
         FormatError: here and on iteration, with the byte offset, for anything that breaks the format. A file
@@ -119,7 +117,7 @@ class Reader:
 
     def read_codes(self) -> NDArray[np.uint16]:
         """The codes of all packets left, uint16 [C, K, F]."""
-        self._packets_ahead = MAX_CODES_AT_ONCE
+        self._packets_ahead = MAX_TOGETHER
         nothing = np.empty((self.header.channels, self.header.n_codebooks, 0), np.uint16)
         return np.concatenate([nothing, *(packet.codes for packet in self)], axis=2)
 
@@ -130,9 +128,10 @@ class Reader:
         """Packets that are there, in order."""
         error = None
         while error is None:
+            n_together = min(self._packets_ahead, packets_together(self.header))
             blocks: list[PacketBlock] = []
             try:
-                while len(blocks) < self._n_together():
+                while len(blocks) < n_together:
                     blocks.append(next(self._sequence))
             except StopIteration:
                 if not blocks:
@@ -142,11 +141,6 @@ class Reader:
             while blocks:
                 blocks = yield from self._decoded_until_bad(blocks)
         raise error
-
-    def _n_together(self) -> int:
-        header = self.header
-        codes_a_packet = header.channels * header.n_codebooks * header.packet_frames
-        return max(1, min(self._packets_ahead, MAX_CODES_AT_ONCE // codes_a_packet))
 
     def _decoded_until_bad(self, blocks: list[PacketBlock]) -> Generator[Packet, None, list[PacketBlock]]:
         """Packets up to one with codes that cannot be; gives back the blocks behind that one."""

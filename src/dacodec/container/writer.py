@@ -12,9 +12,9 @@ from dacodec.container.blocks import End, PacketBlock, end_to_bytes, index_to_by
 from dacodec.container.format import MAX_FRAMES
 from dacodec.container.header import Header, max_samples
 from dacodec.container.index import IndexBuilder
-from dacodec.container.packet import Packet, encode_packets
+from dacodec.container.packet import Packet, encode_packets, packets_together
 from dacodec.container.prior import Prior
-from dacodec.container.reader import MAX_CODES_AT_ONCE, prior_of_file
+from dacodec.container.reader import prior_of_file
 from dacodec.container.stream import Writable, write_all
 from dacodec.errors import CodesError, FormatError, PriorError
 
@@ -164,7 +164,7 @@ class Writer:
     def _write_packets(self, codes: NDArray[np.uint16]) -> None:
         """Write frames [C, K, F] in packets as long as may be; those of the same length are coded together."""
         size = self.header.packet_frames
-        n_together = max(1, MAX_CODES_AT_ONCE // (codes.shape[0] * codes.shape[1] * size)) * size
+        n_together = packets_together(self.header) * size
         for start in range(0, codes.shape[2], n_together):
             packets = [
                 Packet(self._out.n_frames + at - start, codes[:, :, at : at + size])
