@@ -131,6 +131,7 @@ def test_sigterm_ends_a_run_with_everything_saved(tmp_path):
 
 
 def test_checkpoints_are_whole_and_few(tmp_path):
+    (tmp_path / ".step-00000001.pt.77.part").write_bytes(b"of a run that was killed while it wrote")
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, step, {"step": step, "x": torch.zeros(2)}, keep=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002.pt", "step-00000003.pt"]
