@@ -166,6 +166,7 @@ def test_crops_are_loud_never_clip_and_depend_on_seed_and_number_alone(tmp_path)
     assert len(exact) >= 2
     again = Crops(clips, clip_probabilities(clips, {}, RATE, 1), RATE, 6400, seed=5)
     np.testing.assert_array_equal(again[7], some[7])
+    assert len({crop.tobytes() for crop in some}) == len(some)
     assert not np.array_equal(Crops(clips, np.ones(7) / 7, RATE, 6400, seed=6)[7], some[7])
 
 

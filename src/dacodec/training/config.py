@@ -113,7 +113,7 @@ class TrainConfig:
         steps, max_minutes: the run ends with the first that is reached.
         ema_decay: of the average of the weights that is saved and validated; 0 for the last weights.
         precision: ``bf16-mixed`` runs the networks' convolutions in bfloat16; quantizer and spectra stay in float32.
-        compile: what ``torch.compile`` works on: nothing, the Snakes (starts within seconds), or whole networks.
+        compile: run the networks through ``torch.compile``, which takes minutes to start.
         deterministic: bit-identical repeats, where PyTorch can.
     """
 
@@ -140,7 +140,7 @@ class TrainConfig:
     devices: int = 1
     num_nodes: int = 1
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    compile: Literal["off", "snake", "networks"] = "off"
+    compile: bool = False
     deterministic: bool = False
     log_steps: int = 10
     checkpoint_minutes: float = 5.0

@@ -23,7 +23,6 @@ from dacodec.checkpoint.weights import fold_weight_norm
 from dacodec.config import DacConfig
 from dacodec.errors import ConfigError, TrainingError
 from dacodec.model import DacModel
-from dacodec.model.layers import Snake
 from dacodec.training.average import Average
 from dacodec.training.checkpoints import (
     DISCRIMINATOR_FILE,
@@ -181,7 +180,10 @@ class _Run:
         autocast = torch.autocast(
             fabric.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"
         )
-        _compile(config.compile, self.model, self.judge)
+        if config.compile:
+            judges = self.judge.discriminators if self.judge else ()
+            for network in (self.model.encoder, self.model.decoder, *judges):
+                network.compile()
         generator = Autoencoder(self.model, autocast)
         optimizer = _optimizer(generator, config.generator_optimizer, fabric.device)
         generator, optimizer = fabric.setup(generator, optimizer)
@@ -469,16 +471,6 @@ def _optimizer(network: torch.nn.Module, config: OptimizerConfig, device: torch.
         network.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay,
         fused=device.type == "cuda",
     )  # fmt: skip
-
-
-def _compile(what: str, model: DacModel, judge: Discriminator | None) -> None:
-    if what == "snake":
-        for module in model.modules():
-            if isinstance(module, Snake):
-                module.compile(dynamic=True)
-    elif what == "networks":
-        for part in (model.encoder, model.decoder, *(judge.discriminators if judge else ())):
-            part.compile()
 
 
 def _shape(config: DacConfig) -> dict[str, Any]:
