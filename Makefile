@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/python scripts/demo.py
 
 test: .venv/test-installed lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/test-installed
 	$(BIN)/ruff check .
