@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from command import CLIPS, COMMAND, ENVIRONMENT, dacodec
+from command import CLIPS, COMMAND, ENVIRONMENT, dacodec, heed_ctrl_c
 
 SPEECH = CLIPS / "speech_en_cards_16k.flac"
 
@@ -212,6 +212,7 @@ def test_interrupted(name, code, jobs, tmp_path):
         [*COMMAND, "encode", tmp_path, "--chunk", "0.5", "-j", str(jobs)],
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
+        preexec_fn=heed_ctrl_c,
     ) as process:
         while not list(tmp_path.glob(".*.part")):
             time.sleep(0.05)

@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
-from command import CLIPS, COMMAND, ENVIRONMENT, dacodec
+from command import CLIPS, COMMAND, ENVIRONMENT, dacodec, heed_ctrl_c
 
 from dacodec import Codec, Encoded
 
@@ -21,7 +21,7 @@ def samples():
 def start(*args):
     return subprocess.Popen(
         [*COMMAND, "stream", *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT, preexec_fn=heed_ctrl_c,
     )  # fmt: skip
 
 
