@@ -33,10 +33,9 @@ class Model:
     def frames_per_second(self) -> float:
         return self.sampling_rate / self.hop_length
 
-    @property
-    def kbps_per_codebook(self) -> float:
-        """Bits of a code times frames a second, in kbit/s, of one channel."""
-        return (self.codebook_size - 1).bit_length() * self.frames_per_second / 1000
+    def bitrate_kbps(self, n_codes: int) -> float:
+        """True rate, in kbit/s, of ``n_codes`` codes a frame."""
+        return n_codes * (self.codebook_size - 1).bit_length() * self.frames_per_second / 1000
 
 
 def model_of(header: Header) -> Model:
@@ -97,7 +96,7 @@ class Summary:
     def bitrate_kbps(self) -> float:
         """True rate of the codes of all channels, in kbit/s."""
         header = self.header
-        return header.channels * header.n_codebooks * model_of(header).kbps_per_codebook
+        return model_of(header).bitrate_kbps(header.channels * header.n_codebooks)
 
     @staticmethod
     def read(path: str | os.PathLike[str], conceal: bool = False) -> Summary:
@@ -153,7 +152,7 @@ class Encoded:
     @property
     def bitrate_kbps(self) -> float:
         """True rate of the codes of all channels, in kbit/s."""
-        return self.n_channels * self.n_codebooks * self.model.kbps_per_codebook
+        return self.model.bitrate_kbps(self.n_channels * self.n_codebooks)
 
     def __len__(self) -> int:
         return self.n_frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ def output(name: str, overwrite: bool) -> Iterator[BinaryIO]:
     except BrokenPipeError:  # whoever read has enough; the command line ends quietly
         raise
     except OSError as error:
+        # What is still in the buffer has nowhere to go; Python would try again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputError(f"cannot write to the pipe: {error.strerror or error}") from None
 
 
