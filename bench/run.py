@@ -75,13 +75,15 @@ def save_model(name, folder):
 
     from dacodec import DacConfig, DacModel
 
+    folder.mkdir(exist_ok=True)
     if name not in RELEASED:
         DacModel.from_pretrained(name).save_pretrained(folder)
         return DacConfig.from_pretrained(folder)
     config = DacConfig(**RELEASED[name])
     with torch.device("meta"):
         shapes = {key: value.shape for key, value in DacModel(config).state_dict().items()}
-    save_file(random_weights(shapes, seed=0), folder / "model.safetensors", metadata={"format": "pt"})
+    weights = {key: value.contiguous() for key, value in random_weights(shapes, seed=0).items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(folder)
     return config
 
