@@ -25,7 +25,7 @@ from dacodec.audio import (
     resample_blocks,
     resampled_length,
 )
-from dacodec.container import MID_SIDE, Reader, Writer
+from dacodec.container import MID_SIDE, Header, Reader, Writer
 from dacodec.encoded import Summary, header_of, model_of
 from dacodec.errors import AudioError
 from dacodec.files import new_file, open_input
@@ -208,7 +208,12 @@ def _concealed(codec: Codec, reader: Reader) -> Iterator[Samples]:
         if state is not None:
             yield decoder.flush(state, reader.n_samples)
 
-    for block in left_right(audio()) if header.channel_coding == MID_SIDE else audio():
+    yield from as_given(audio(), header)
+
+
+def as_given(blocks: Iterable[Samples], header: Header) -> Iterator[Samples]:
+    """Decoded audio [C, T] as the recording was given: left and right, at its own level."""
+    for block in left_right(blocks) if header.channel_coding == MID_SIDE else blocks:
         yield block / np.float32(header.gain)
 
 
@@ -241,9 +246,7 @@ def _between_samples(
     codes = (packet.codes for packet in reader.packets(first_frame, last_frame))
     decoded = between(codec.decode_raw(codes), first - first_frame * model.hop_length)
     resampled = resample_blocks(exactly(decoded, last - first), model.sampling_rate, rate, from_output)
-    given = exactly(between(resampled, start - from_output), stop - start)
-    for block in left_right(given) if reader.header.channel_coding == MID_SIDE else given:
-        yield block / np.float32(reader.header.gain)
+    yield from as_given(exactly(between(resampled, start - from_output), stop - start), reader.header)
 
 
 def check_mid_side(channels: int, mid_side: bool) -> None:

@@ -44,6 +44,18 @@ def test_encode_decode_and_loopback_are_offline(samples, tmp_path):
     assert np.corrcoef(np.frombuffer(looped.stdout, "<i2"), live)[0, 1] > 0.99
 
 
+def test_mid_and_side_come_out_as_left_and_right(tmp_path):
+    clip = CLIPS / "music_guitar_em9_44k_st.flac"
+    run = dacodec(
+        "encode", clip, "-o", tmp_path / "x.dacz", "--mid-side", "--loudness", -20, "--duration", 0.5
+    )
+    assert run.returncode == 0, run.stderr
+    live = dacodec("stream", "decode", "--raw", "f32le", input=(tmp_path / "x.dacz").read_bytes(), text=False)
+    expected = Codec.from_pretrained("builtin").decode(Encoded.load(tmp_path / "x.dacz"))
+    heard = np.frombuffer(live.stdout, "<f4").reshape(-1, 2).T
+    assert np.linalg.norm(heard - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
 def test_nothing_is_held_back_and_ctrl_c_ends_cleanly(samples, tmp_path):
     """Packets come while the input is still open."""
     with start("encode", "--rate", "16000") as process:

@@ -76,6 +76,7 @@ def decode(
 
     from dacodec.audio import PcmWriter
     from dacodec.container import Reader
+    from dacodec.transcode import as_given
 
     reader = Reader(sys.stdin.buffer, conceal=True)
     header = reader.header
@@ -88,11 +89,11 @@ def decode(
         for packet in reader:
             started = time.perf_counter()
             audio, state = decoder.push(packet.codes, state, np.full(packet.n_frames, packet.is_lost))
-            writer.write(audio / np.float32(header.gain))
+            writer.write(*as_given([audio], header))
             sys.stdout.buffer.flush()
             load.add(packet.n_frames / codec.model.frames_per_second, time.perf_counter() - started)
         if state is not None:
-            writer.write(decoder.flush(state, reader.n_samples) / np.float32(header.gain))
+            writer.write(*as_given([decoder.flush(state, reader.n_samples)], header))
     load.tell(statistics)
 
 
