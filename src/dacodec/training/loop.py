@@ -7,8 +7,6 @@ losses are read and checked, the clock is looked at, checkpoints are written, ne
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -40,6 +38,7 @@ from dacodec.training.feed import Feed
 from dacodec.training.log import RunLog
 from dacodec.training.sources import Unit
 from dacodec.training.step import Autoencoder, TrainingStep, draw_codebooks
+from dacodec.training.timing import Clock, StopSignals
 from dacodec.training.validation import Validator
 from dacodec.training.weight_norm import add_weight_norm, folded_state, load_folded
 
@@ -76,7 +75,7 @@ def fit(config: TrainConfig) -> Result:
     fabric = _launch(config)
     run = _Run(fabric, config, begin)
     try:
-        with _StopSignals() as stop:
+        with StopSignals() as stop:
             return run.train(stop)
     finally:
         run.close()
@@ -217,11 +216,11 @@ class _Run:
 
     # Running
 
-    def train(self, stop: _StopSignals) -> Result:
+    def train(self, stop: StopSignals) -> Result:
         config, fabric = self.config, self.fabric
         reports: list[dict[str, Tensor]] = []
         rates: list[float] = []
-        clock = _Clock()
+        clock = Clock()
         loader = self._batches()
         progress: float = fabric.broadcast(self._progress())  # clocks differ; learning rates may not
         reason = ""
@@ -300,7 +299,7 @@ class _Run:
         by_clock = self._minutes() / self.config.max_minutes if self.config.max_minutes else 0.0
         return min(1.0, max(by_steps, by_clock))
 
-    def _reason_to_stop(self, stop: _StopSignals) -> str:
+    def _reason_to_stop(self, stop: StopSignals) -> str:
         if stop.received:
             return f"stopped by {stop.received}"
         if self.config.steps is not None and self.step >= self.config.steps:
@@ -310,7 +309,7 @@ class _Run:
         return ""
 
     def _report(
-        self, reports: list[dict[str, Tensor]], rates: list[float], clock: _Clock, progress: float
+        self, reports: list[dict[str, Tensor]], rates: list[float], clock: Clock, progress: float
     ) -> None:
         """Read the losses of the last steps, check and log them."""
         names = list(dict.fromkeys(name for report in reports for name in report))
@@ -409,49 +408,6 @@ class _Run:
         self.feed.close()
         if self.log:
             self.log.close()
-
-
-class _Clock:
-    """When things were last done."""
-
-    def __init__(self) -> None:
-        self._lap = time.monotonic()
-        self._done: dict[str, float] = {}
-
-    def lap(self) -> float:
-        """Seconds since the last call."""
-        before, self._lap = self._lap, time.monotonic()
-        return max(1e-9, self._lap - before)
-
-    def due(self, what: str, every_minutes: float, now_minutes: float) -> bool:
-        """Whether it is time again; ``now_minutes`` is the first process's, so that all agree."""
-        if now_minutes - self._done.setdefault(what, now_minutes) < every_minutes:
-            return False
-        self._done[what] = now_minutes
-        return True
-
-
-class _StopSignals:
-    """Remembers that the run was asked to end, instead of ending at once."""
-
-    def __init__(self) -> None:
-        self.received = ""
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopSignals:
-        if threading.current_thread() is threading.main_thread():  # Python allows it there only
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._remember)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _remember(self, number: int, frame: Any) -> None:
-        if self.received:
-            raise KeyboardInterrupt  # asked twice: at once
-        self.received = signal.Signals(number).name
 
 
 def learning_rate_factor(step: int, progress: float, config: TrainConfig) -> float:
