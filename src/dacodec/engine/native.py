@@ -216,7 +216,7 @@ class Network:
         Args:
             end: these are the signal's last; the zeros that the convolutions see beyond are pushed through.
         """
-        rows, state = rows.contiguous(), state.clone()
+        rows, state = rows.contiguous(), _copy(state)
         out = torch.empty(most_rows, self.out_width)
         made = self._library.push(
             self._handle, state.data_ptr(), rows.data_ptr(), len(rows),
@@ -396,6 +396,12 @@ def _with_bias(out_proj: nn.Conv1d) -> Tensor:
 def _bias(conv: nn.Conv1d | nn.ConvTranspose1d) -> Tensor:
     assert conv.bias is not None
     return conv.bias
+
+
+def _copy(state: Tensor) -> Tensor:
+    """By NumPy, in this thread: PyTorch would share it out, and its threads, which spin for milliseconds after
+    their work, would then take the processor from the team's."""
+    return torch.from_numpy(state.numpy().copy())
 
 
 def _padded(channels: int) -> int:
