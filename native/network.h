@@ -27,11 +27,12 @@ class Network {
         for (int i = 0; i < count; i++) layers_.push_back(make_layer(layers[i], team));
     }
 
-    // A state: of each layer the number of rows kept and of rows still to drop, then the rows.
+    // A state: of each layer the number of rows kept and of rows still to drop, then the rows. A multiple of eight
+    // bytes, so that states may lie one after the other.
     size_t state_bytes() const {
         size_t bytes = 0;
         for (const auto& layer : layers_) bytes += 2 * sizeof(int64_t) + kept_bytes(*layer);
-        return bytes;
+        return (bytes + 7) / 8 * 8;
     }
 
     void init(void* state) const {

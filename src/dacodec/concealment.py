@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dacodec.audio import Samples
 
-FADE_FRAMES = 8  # missing one after the other until there is silence
+FADE_FRAMES = 4  # missing one after the other until there is silence
 
 
 def repeat_missing(

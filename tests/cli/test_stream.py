@@ -1,5 +1,6 @@
 """Live audio through real pipes."""
 
+import os
 import signal
 import subprocess
 
@@ -68,6 +69,64 @@ def test_nothing_is_held_back_and_ctrl_c_ends_cleanly(samples, tmp_path):
         assert process.stderr.read() == b""
     (tmp_path / "x.dacz").write_bytes(early + rest)
     assert Encoded.load(tmp_path / "x.dacz").n_samples == len(samples)
+
+
+SOUND_CARD = """
+import os, signal, numpy, soundfile
+class PortAudioError(Exception): pass
+class Stream:
+    def __init__(self, samplerate, channels, dtype): assert (samplerate, channels, dtype) == (16000, 1, "float32")
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+class InputStream(Stream):
+    samples, position = soundfile.read(os.environ["RECORD"], dtype="float32", always_2d=True)[0][:16000], 0
+    def read(self, n):
+        block = self.samples[self.position : self.position + n]
+        self.position += n
+        if self.position >= len(self.samples): os.kill(os.getpid(), signal.SIGINT)
+        return block, False
+class OutputStream(Stream):
+    played = []
+    def __exit__(self, *_): numpy.save(os.environ["PLAY"], numpy.concatenate(self.played))
+    def write(self, block): self.played.append(block)
+"""
+
+
+def test_microphone_to_speaker_until_ctrl_c(samples, tmp_path):
+    """With a stand-in for the sound card: it records a clip, keeps what it is to play, and Ctrl-C comes."""
+    (tmp_path / "sounddevice.py").write_text(SOUND_CARD)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {"PYTHONPATH": path, "RECORD": str(SPEECH), "PLAY": str(tmp_path / "played.npy")}
+    run = dacodec(
+        "stream", "loopback", "--rate", 16000, "--microphone", "--speaker", "--statistics",
+        environment=environment, preexec_fn=heed_ctrl_c,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "1.00 s of audio" in run.stderr
+    played = np.load(tmp_path / "played.npy")[:, 0]
+    codec = Codec.from_pretrained("builtin")
+    expected = codec.decode(codec.encode(samples[:16000], 16000))
+    assert played.shape == expected.shape
+    assert np.corrcoef(played, expected)[0, 1] > 0.99
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    for args in (["encode", "--microphone"], ["loopback", "--speaker"]):
+        run = dacodec("stream", *args, environment=environment, text=False)
+        assert run.returncode in (3, 7)
+        assert b"pip install dacodec[play]" in run.stderr
+
+
+def test_less_lookahead(samples):
+    exact, sooner = (
+        dacodec(
+            "stream", "loopback", "--rate", 16000, "--statistics", *more, input=samples.tobytes(), text=False
+        )
+        for more in ([], ["--lookahead-ms", 40])
+    )
+    assert b"look-ahead 8" in sooner.stderr  # twice 40 ms, and the resamplers'
+    assert b"look-ahead 2" in exact.stderr
+    assert len(sooner.stdout) == len(exact.stdout) == 2 * len(samples)
+    a, b = (np.frombuffer(run.stdout, "<i2").astype(float) for run in (exact, sooner))
+    assert 0.9 < np.corrcoef(a, b)[0, 1] < 0.99999
 
 
 def test_damage_is_concealed_and_told(tmp_path):

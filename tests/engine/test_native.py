@@ -168,22 +168,20 @@ def test_pushes_do_not_show(model):
         for size in (1, 3, 50, hop + 1):
             if len(rows) > 100 * size:
                 continue
-            state, parts = network.start(), []
+            state, parts = network.states(1), []
             pieces = list(rows.split(size))
             for i, piece in enumerate(pieces):
-                made = network.push(piece, state.clone(), most, 1, end=i + 1 == len(pieces))
-                state = made.state
-                parts.append(made.output)
+                state = network.states(1, state)
+                parts.append(network.push(piece, state[0], most, 1, end=i + 1 == len(pieces)))
             assert torch.equal(torch.cat(parts), whole)
 
 
 def test_a_state_may_be_used_again(small):
     engine = NativeEngine(small, threads=1)
-    encoder = engine.packed().encoder
-    audio = random_audio(7, 1, 20 * small.config.hop_length)[0, 0][:, None]
-    before = encoder.push(audio[:100], encoder.start(), 20, 1).state
+    audio = random_audio(7, 2, 20 * small.config.hop_length)[:, 0]
+    before = engine.push_audio(audio[:, :100]).state
     kept = before.clone()
-    first, second = (encoder.push(audio[100:], before, 20, 1, end=True).output for _ in range(2))
+    first, second = (engine.push_audio(audio[:, 100:], before, end=True).output for _ in range(2))
     assert torch.equal(before, kept)
     assert torch.equal(first, second)
 
@@ -273,8 +271,8 @@ def test_after_fork_while_another_thread_runs(small):
                 pid = os.fork()
             if pid == 0:
                 encoder = engine.packed().encoder  # without PyTorch, whose own threads a child does not have
-                made = encoder.push(audio[0][:, None], encoder.start(), expected.shape[-1], 2, end=True)
-                os._exit(0 if len(made.output) == expected.shape[-1] else 1)
+                made = encoder.run(audio[0][:, None], expected.shape[-1], 2)
+                os._exit(0 if len(made) == expected.shape[-1] else 1)
             assert os.waitpid(pid, 0)[1] == 0
     finally:
         stop.set()

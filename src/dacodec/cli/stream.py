@@ -1,12 +1,14 @@
-"""``dacodec stream``: live audio through pipes."""
+"""``dacodec stream``: live audio through pipes, or from a microphone to a speaker."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -14,7 +16,8 @@ import typer
 from dacodec.cli import options
 
 if TYPE_CHECKING:
-    from dacodec.audio import SampleFormat, Samples
+    from dacodec.audio import PcmWriter, SampleFormat, Samples
+    from dacodec.cli.devices import Speaker
     from dacodec.codec import Codec
 
 app = typer.Typer(
@@ -24,6 +27,15 @@ app = typer.Typer(
 Rate = Annotated[int, typer.Option(help="Sampling rate, in Hz.")]
 Channels = Annotated[int, typer.Option(help="Channels.")]
 Raw = Annotated[str, typer.Option(help="Samples: s16le, s32le or f32le, interleaved.")]
+Lookahead = Annotated[
+    float | None,
+    typer.Option(
+        help="Milliseconds to look ahead, each way: less for less delay. Left out, as many as make it exact.",
+        min=0,
+    ),
+]
+Microphone = Annotated[bool, typer.Option("--microphone", help="Record instead of reading samples.")]
+Speakers = Annotated[bool, typer.Option("--speaker", help="Play instead of writing samples.")]
 Statistics = Annotated[bool, typer.Option("--statistics", help="Latency and load, on stderr, at the end.")]
 
 
@@ -35,6 +47,8 @@ def encode(
     packet_frames: Annotated[int, typer.Option(help="Frames a packet: fewer for less delay.", min=1)] = 4,
     model: options.Model = "builtin",
     n_quantizers: options.NQuantizers = None,
+    lookahead_ms: Lookahead = None,
+    microphone: Microphone = False,
     device: options.Device = "cpu",
     engine: options.Engine = "auto",
     statistics: Statistics = False,
@@ -46,14 +60,14 @@ def encode(
     from dacodec.encoded import header_of
 
     codec = options.codec_loader(device, engine)(model)
-    coder = codec.stream_encoder(rate, n_quantizers=n_quantizers)
+    coder = codec.stream_encoder(rate, n_quantizers=n_quantizers, lookahead_seconds=_seconds(lookahead_ms))
     _warm_up(codec)
-    _end_on_interrupt()
+    blocks = _samples_in(rate, channels, raw, microphone)
     header = header_of(codec.model, coder.n_quantizers, rate, channels, None)
     state, load = None, _Load(rate, coder.lookahead_seconds + packet_frames / codec.model.frames_per_second)
     with Writer(sys.stdout.buffer, replace(header, packet_frames=packet_frames)) as writer:
         sys.stdout.buffer.flush()
-        for block in load.watch(_samples_in(rate, channels, raw)):
+        for block in load.watch(blocks):
             codes, state = coder.push(block, state)
             writer.write(codes)
             sys.stdout.buffer.flush()
@@ -67,6 +81,8 @@ def encode(
 def decode(
     raw: Raw = "s16le",
     model: options.OtherModel = None,
+    lookahead_ms: Lookahead = None,
+    speaker: Speakers = False,
     device: options.Device = "cpu",
     engine: options.Engine = "auto",
     statistics: Statistics = False,
@@ -74,7 +90,6 @@ def decode(
     """A .dacz stream on standard input to samples on standard output, packet by packet; damage is concealed."""
     import numpy as np
 
-    from dacodec.audio import PcmWriter
     from dacodec.container import Reader
     from dacodec.transcode import as_given
 
@@ -83,15 +98,15 @@ def decode(
     codec = options.codec_loader(device, engine)(model or header.model_name)
     _warm_up(codec)
     _end_on_interrupt()
-    decoder = codec.stream_decoder(header.sampling_rate)
+    decoder = codec.stream_decoder(header.sampling_rate, lookahead_seconds=_seconds(lookahead_ms))
     state, load = None, _Load(header.sampling_rate, decoder.lookahead_seconds)
-    with PcmWriter(sys.stdout.buffer, cast("SampleFormat", raw)) as writer:
+    with _samples_out(header.sampling_rate, header.channels, raw, speaker) as writer:
         for packet in reader:
             started = time.perf_counter()
             audio, state = decoder.push(packet.codes, state, np.full(packet.n_frames, packet.is_lost))
+            load.add(packet.n_frames / codec.model.frames_per_second, time.perf_counter() - started)
             writer.write(*as_given([audio], header))
             sys.stdout.buffer.flush()
-            load.add(packet.n_frames / codec.model.frames_per_second, time.perf_counter() - started)
         if state is not None:
             writer.write(*as_given([decoder.flush(state, reader.n_samples)], header))
     load.tell(statistics)
@@ -104,37 +119,34 @@ def loopback(
     raw: Raw = "s16le",
     model: options.Model = "builtin",
     n_quantizers: options.NQuantizers = None,
+    lookahead_ms: Lookahead = None,
+    microphone: Microphone = False,
+    speaker: Speakers = False,
     device: options.Device = "cpu",
     engine: options.Engine = "auto",
     statistics: Statistics = False,
 ) -> None:
     """Samples through encoder and decoder and out again, as many as went in: hear what the other end would."""
-    from dacodec.audio import PcmWriter
-
     codec = options.codec_loader(device, engine)(model)
+    lookahead = _seconds(lookahead_ms)
+    coder = codec.stream_encoder(rate, n_quantizers=n_quantizers, lookahead_seconds=lookahead)
+    decoder = codec.stream_decoder(rate, lookahead_seconds=lookahead)
+    load = _Load(rate, coder.lookahead_seconds + decoder.lookahead_seconds)
     _warm_up(codec)
-    _end_on_interrupt()
-    with PcmWriter(sys.stdout.buffer, cast("SampleFormat", raw)) as writer:
-        load = _Load(rate, _lookahead(codec, rate))
-        for audio in _there_and_back(codec, rate, n_quantizers, load.watch(_samples_in(rate, channels, raw))):
+    coding = decoding = None
+    blocks = _samples_in(rate, channels, raw, microphone)
+    with _samples_out(rate, channels, raw, speaker) as writer:
+        for block in load.watch(blocks):
+            codes, coding = coder.push(block, coding)
+            audio, decoding = decoder.push(codes, decoding)
             writer.write(audio)
             sys.stdout.buffer.flush()
+        if coding is not None:
+            left = coding.n_samples - (decoding.n_samples if decoding else 0)
+            audio, decoding = decoder.push(coder.flush(coding), decoding)
+            writer.write(audio[:, :left])
+            writer.write(decoder.flush(decoding, coding.n_samples))
     load.tell(statistics)
-
-
-def _there_and_back(
-    codec: Codec, rate: int, n_quantizers: int | None, blocks: Iterator[Samples]
-) -> Iterator[Samples]:
-    coder, decoder = codec.stream_encoder(rate, n_quantizers=n_quantizers), codec.stream_decoder(rate)
-    coding = decoding = None
-    for block in blocks:
-        codes, coding = coder.push(block, coding)
-        audio, decoding = decoder.push(codes, decoding)
-        yield audio
-    if coding is not None:
-        audio, decoding = decoder.push(coder.flush(coding), decoding)
-        yield audio
-        yield decoder.flush(decoding, coding.n_samples)
 
 
 def _warm_up(codec: Codec) -> None:
@@ -145,20 +157,43 @@ def _warm_up(codec: Codec) -> None:
     codec.decode(codes)
 
 
-def _lookahead(codec: Codec, rate: int) -> float:
-    return codec.stream_encoder(rate).lookahead_seconds + codec.stream_decoder(rate).lookahead_seconds
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
 
 
-def _samples_in(rate: int, channels: int, raw: str) -> Iterator[Samples]:
+def _samples_in(rate: int, channels: int, raw: str, recorded: bool) -> Iterator[Samples]:
+    """Until the input's end, or Ctrl-C."""
     from dacodec.audio import PcmReader
+    from dacodec.cli.devices import microphone
 
-    reader = PcmReader(sys.stdin.buffer, rate, channels, cast("SampleFormat", raw))
-    return reader.blocks()
+    ended = _end_on_interrupt()
+    if recorded:
+        return microphone(rate, channels, ended)
+    return PcmReader(sys.stdin.buffer, rate, channels, cast("SampleFormat", raw)).blocks()
 
 
-def _end_on_interrupt() -> None:
-    """Ctrl-C ends the signal as the end of the input does: the input becomes empty, what is under way is finished."""
-    signal.signal(signal.SIGINT, lambda *_: os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno()))
+def _samples_out(
+    rate: int, channels: int, raw: str, played: bool
+) -> AbstractContextManager[PcmWriter | Speaker]:
+    from dacodec.audio import PcmWriter
+    from dacodec.cli.devices import speaker
+
+    return speaker(rate, channels) if played else PcmWriter(sys.stdout.buffer, cast("SampleFormat", raw))
+
+
+def _end_on_interrupt() -> threading.Event:
+    """Ctrl-C ends the signal as the end of the input does: what is under way is finished.
+
+    Standard input becomes empty, and the event that is returned is set.
+    """
+    ended = threading.Event()
+
+    def end(*_: object) -> None:
+        ended.set()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+
+    signal.signal(signal.SIGINT, end)
+    return ended
 
 
 class _Load:

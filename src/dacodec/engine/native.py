@@ -121,23 +121,23 @@ class NativeEngine:
         audio = audio.detach().to("cpu", torch.float32)
         n = self.model.quantizer.check_count(n_quantizers)
         most = audio.shape[1] // geometry.config.hop_length + 2 * geometry.encoder_halo + 2
-        codes, states = [], []
-        for row, before in zip(audio, state or [packed.encoder.start()] * len(audio), strict=True):
-            latents, after = packed.encoder.push(row[:, None], before, most, self.threads, end)
+        states = packed.encoder.states(len(audio), state)
+        codes = []
+        for row, row_state in zip(audio, states, strict=True):
+            latents = packed.encoder.push(row[:, None], row_state, most, self.threads, end)
             codes.append(packed.quantizer.quantize(latents, n, self.threads))
-            states.append(after)
-        return Pushed(torch.stack(codes), tuple(states))
+        return Pushed(torch.stack(codes), states)
 
     def push_codes(self, codes: Tensor, state: State = None, end: bool = False) -> Pushed:
         packed, geometry, config = self.packed(), self.geometry, self.model.config
         codes = check_codes(codes.detach().cpu(), config.n_codebooks, config.codebook_size)
         most = (codes.shape[2] + 2 * geometry.decoder_halo + 2) * config.hop_length
-        audio, states = [], []
-        for row, before in zip(codes, state or [packed.decoder.start()] * len(codes), strict=True):
-            decoded, after = packed.decoder.push(packed.embed(row), before, most, self.threads, end)
+        states = packed.decoder.states(len(codes), state)
+        audio = []
+        for row, row_state in zip(codes, states, strict=True):
+            decoded = packed.decoder.push(packed.embed(row), row_state, most, self.threads, end)
             audio.append(decoded[:, 0])
-            states.append(after)
-        return Pushed(torch.stack(audio), tuple(states))
+        return Pushed(torch.stack(audio), states)
 
     def packed(self) -> PackedModel:
         """The model's weights as the library wants them.
@@ -204,19 +204,24 @@ class Network:
         if getattr(self, "_handle", None):
             self._library.network_free(self._handle)
 
-    def start(self) -> Tensor:
-        """The state before a signal's first row: plain bytes, which may be copied, kept and sent."""
-        state = torch.empty(self._library.state_bytes(self._handle), dtype=torch.uint8)
-        self._library.state_init(self._handle, state.data_ptr())
-        return state
+    def states(self, n_rows: int, before: State = None) -> Tensor:
+        """Where rows stand [B, bytes]: at the start, or a copy of ``before``, for :meth:`push` to write to."""
+        if before is not None:
+            # By NumPy, in this thread: PyTorch would share it out, and its threads, which spin for milliseconds
+            # after their work, would then take the processor from the team's.
+            return torch.from_numpy(before.numpy().copy())
+        states = torch.empty(n_rows, self._library.state_bytes(self._handle), dtype=torch.uint8)
+        for state in states:
+            self._library.state_init(self._handle, state.data_ptr())
+        return states
 
-    def push(self, rows: Tensor, state: Tensor, most_rows: int, threads: int, end: bool = False) -> Pushed:
-        """What the chain makes of ``rows`` after those before, ``most_rows`` at most.
+    def push(self, rows: Tensor, state: Tensor, most_rows: int, threads: int, end: bool = False) -> Tensor:
+        """What the chain makes of ``rows`` after those before, ``most_rows`` at most. Writes ``state`` [bytes].
 
         Args:
             end: these are the signal's last; the zeros that the convolutions see beyond are pushed through.
         """
-        rows, state = rows.contiguous(), _copy(state)
+        rows = rows.contiguous()
         out = torch.empty(most_rows, self.out_width)
         made = self._library.push(
             self._handle, state.data_ptr(), rows.data_ptr(), len(rows),
@@ -224,11 +229,11 @@ class Network:
         )  # fmt: skip
         if made < 0:
             raise self._library.fail()
-        return Pushed(out[:made], state)
+        return out[:made]
 
     def run(self, rows: Tensor, most_rows: int, threads: int) -> Tensor:
         """What the chain makes of a whole signal."""
-        return self.push(rows, self.start(), most_rows, threads, end=True).output
+        return self.push(rows, self.states(1)[0], most_rows, threads, end=True)
 
 
 class Quantizer:
@@ -396,12 +401,6 @@ def _with_bias(out_proj: nn.Conv1d) -> Tensor:
 def _bias(conv: nn.Conv1d | nn.ConvTranspose1d) -> Tensor:
     assert conv.bias is not None
     return conv.bias
-
-
-def _copy(state: Tensor) -> Tensor:
-    """By NumPy, in this thread: PyTorch would share it out, and its threads, which spin for milliseconds after
-    their work, would then take the processor from the team's."""
-    return torch.from_numpy(state.numpy().copy())
 
 
 def _padded(channels: int) -> int:

@@ -1,0 +1,66 @@
+"""Microphone and speaker, through the optional package sounddevice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dacodec.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from dacodec.audio import Samples
+
+_BLOCK_SECONDS = 0.01
+
+
+def microphone(sampling_rate: int, channels: int, ended: threading.Event) -> Iterator[Samples]:
+    """Blocks [C, n] as they are recorded, until ``ended``.
+
+    Raises:
+        InputError: without sounddevice, PortAudio or a microphone.
+    """
+    device = _sounddevice("record", InputError)
+    try:
+        with device.InputStream(samplerate=sampling_rate, channels=channels, dtype="float32") as stream:
+            while not ended.is_set():
+                block, _ = stream.read(max(1, round(_BLOCK_SECONDS * sampling_rate)))
+                yield block.T.copy()
+    except device.PortAudioError as error:
+        raise InputError(f"cannot record: {error}") from None
+
+
+class Speaker:
+    """Plays what is written to it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, samples: Samples) -> None:
+        """The next samples [C, n]."""
+        if samples.shape[1]:
+            self._stream.write(samples.T.copy())
+
+
+@contextmanager
+def speaker(sampling_rate: int, channels: int) -> Iterator[Speaker]:
+    """A speaker; at the end what was written is played to its end.
+
+    Raises:
+        OutputError: without sounddevice, PortAudio or a speaker.
+    """
+    device = _sounddevice("play", OutputError)
+    try:
+        with device.OutputStream(samplerate=sampling_rate, channels=channels, dtype="float32") as stream:
+            yield Speaker(stream)
+    except device.PortAudioError as error:
+        raise OutputError(f"cannot play: {error}") from None
+
+
+def _sounddevice(what: str, failure: type[Exception]) -> Any:
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:  # OSError: PortAudio is missing
+        raise failure(f"cannot {what}: {error}; pip install dacodec[play], or use files") from None
+    return sounddevice
