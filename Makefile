@@ -25,6 +25,7 @@ bench: .venv/test-installed
 	PYTHON=$(PYTHON) bash scripts/oracles/setup.sh
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/layers.py
+	$(BIN)/python bench/live.py
 
 # The native engine under the compiler's sanitizers, on random networks and pushes.
 CXX ?= c++

@@ -122,8 +122,8 @@ def test_less_lookahead(samples):
         )
         for more in ([], ["--lookahead-ms", 40])
     )
-    assert b"look-ahead 8" in sooner.stderr  # twice 40 ms, and the resamplers'
-    assert b"look-ahead 2" in exact.stderr
+    assert b"look-ahead 91 ms" in sooner.stderr  # twice 40 ms, and the resamplers' reach
+    assert b"look-ahead 232 ms" in exact.stderr
     assert len(sooner.stdout) == len(exact.stdout) == 2 * len(samples)
     a, b = (np.frombuffer(run.stdout, "<i2").astype(float) for run in (exact, sooner))
     assert 0.9 < np.corrcoef(a, b)[0, 1] < 0.99999
