@@ -103,9 +103,10 @@ class CodebookHealth:
 def initialise_codebooks(model: DacModel, latents: Tensor, seed: int) -> None:
     """Set codebooks that fit ``latents`` [B, D, F] of the data.
 
-    Each codebook looks at the directions in which what is left varies most, scaled so that it sees values near 1,
-    and its codes are found by k-means. The latents must be those of an encoder that has learnt something: those of
-    a new one are tiny and change by multiples in a step, and the quantizer's losses run away (docs/log.md).
+    Each codebook looks at the directions in which what is left varies most, as large as it is, and its codes are
+    found by k-means. The latents must be those of an encoder that has learnt something: those of a new one are tiny
+    and change by multiples in a step. Nor may they be scaled to what codes usually are: they go on growing, the
+    scale's square with them in the losses, and these run away (docs/log.md).
     """
     random = torch.Generator().manual_seed(seed)
     residual = latents.double()
@@ -115,14 +116,13 @@ def initialise_codebooks(model: DacModel, latents: Tensor, seed: int) -> None:
         size, dim = quantizer.codebook.weight.shape
         directions = torch.linalg.eigh((flat - mean).t() @ (flat - mean)).eigenvectors
         basis = directions[:, -dim:]  # [D, d], the strongest
-        scale = ((flat - mean) @ basis).square().mean().sqrt().clamp(min=1e-9)
-        points = (flat - mean) @ basis / scale
+        points = (flat - mean) @ basis
         codebook = _kmeans(points, size, random)
-        _set_projection(quantizer.in_proj, basis.t() / scale, -mean @ basis / scale)
-        _set_projection(quantizer.out_proj, basis * scale, mean)
+        _set_projection(quantizer.in_proj, basis.t(), -mean @ basis)
+        _set_projection(quantizer.out_proj, basis, mean)
         quantizer.codebook.weight.copy_(codebook)
         coded = quantizer.embed(quantizer.search(points.t()[None])).double()[0]  # [d, B * F]
-        step = (basis * scale @ coded + mean[:, None]).unflatten(1, (len(latents), -1))  # [D, B, F]
+        step = (basis @ coded + mean[:, None]).unflatten(1, (len(latents), -1))  # [D, B, F]
         residual = residual - step.transpose(0, 1)
 
 
