@@ -93,7 +93,9 @@ def test_a_start_from_the_data_codes_it_well_and_better_with_every_codebook(norm
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.5
     assert errors[-1] * latents.var() < 0.2 * at_random
-    for quantizer in model.quantizer.quantizers:  # a gain would make the losses run away when the latents grow
+    for (
+        quantizer
+    ) in model.quantizer.quantizers:  # a gain would make the losses run away when the latents grow
         weight = quantizer.in_proj.weight[:, :, 0]
         torch.testing.assert_close(weight @ weight.t(), torch.eye(len(weight)), atol=1e-5, rtol=0)
 
