@@ -99,7 +99,8 @@ function readHeader(input) {
     need(bytes[i] === MAGIC[i], "not a .dacz file", 0);
   }
   input.take(8);
-  need(input.take(4)[0] === 0, "unknown version", 8);
+  const version = input.take(4)[0];
+  need(version === 1, version === 0 ? "a draft, from before version 1" : "unknown version", 8);
   const flags = bytes[9];
   const length = input.view.getUint16(10, true);
   need(length >= 83, "a header that is too short", 10);
@@ -377,7 +378,7 @@ export function readPrior(bytes) {
   const input = new Input(bytes);
   const end = bytes.length - 4;
   const isSound = end >= 44 && crc32(bytes.subarray(0, end)) === input.view.getUint32(end, true);
-  const magic = [0x89, 0x44, 0x41, 0x50, 0x0d, 0x0a, 0x1a, 0x0a, 0];
+  const magic = [0x89, 0x44, 0x41, 0x50, 0x0d, 0x0a, 0x1a, 0x0a, 1];
   if (!isSound || magic.some((byte, i) => bytes[i] !== byte)) throw new Error("not a prior, or a damaged one");
   input.take(9);
   const [width, nCodebooks, dimensions] = input.take(3);

@@ -5,11 +5,11 @@ from dacodec.container import Header
 BLOCKS = [
     bytes.fromhex(text)
     for text in (
-        "89444143 0d0a1a0a 00 00 5500"  # magic, version, flags, header_length
+        "89444143 0d0a1a0a 01 00 5500"  # magic, version, flags, header_length
         "803e0000 40010000 00040000 803e0000 0000003f"  # model rate, hop, codebook size, rate, gain
         "dc05000000000000 0400 02 02 00 03"  # n_samples, packet_frames, K, C, coding, name_length
         "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
-        "746f79 176ad610",  # name, crc
+        "746f79 19361ae7",  # name, crc
         "dac5 50 02 0400 00000000 c14d"  # sync, P, K, 4 frames, from 0, head_crc
         "010830c0ff0000000080 041460c001ff03f03f00 848bed9a",
         "dac5 50 02 0100 04000000 31c4 072000 092800 b543145d",

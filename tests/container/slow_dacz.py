@@ -82,7 +82,7 @@ def read(data, prior=None):
 
 def read_header(data):
     need(data[:8] == bytes([0x89, 0x44, 0x41, 0x43, 0x0D, 0x0A, 0x1A, 0x0A]), "magic")
-    need(len(data) >= 12 and data[8] == 0, "version")
+    need(len(data) >= 12 and data[8] == 1, "version")
     length = int.from_bytes(data[10:12], "little")
     need(83 <= length <= len(data), "header_length")
     need(crc32(data[: length - 4]) == int.from_bytes(data[length - 4 : length], "little"), "header crc")
@@ -273,7 +273,7 @@ def squash(z):
 def read_prior(data):
     """The trees of a prior as dicts."""
     need(crc32(data[:-4]) == int.from_bytes(data[-4:], "little"), "crc")
-    need(data[:9] == b"\x89DAP\r\n\x1a\n\0", "magic")
+    need(data[:9] == b"\x89DAP\r\n\x1a\n\1", "magic")
     width, n_codebooks, dimensions = data[9:12]
     position = 12 + 32
     signed = lambda byte: byte - 256 if byte > 127 else byte  # noqa: E731
@@ -343,7 +343,7 @@ def decode_segment(prior, segment, below, channels, n_frames):
 
 
 def header_bytes(
-    magic=b"\x89DAC\r\n\x1a\n", version=0, flags=0, header_length=None,
+    magic=b"\x89DAC\r\n\x1a\n", version=1, flags=0, header_length=None,
     model_sampling_rate=16000, hop_length=320, codebook_size=1024, sampling_rate=16000,
     gain=0.5, n_samples=1500, packet_frames=4, n_codebooks=2, channels=2, channel_coding=0,
     name_length=None, fingerprint=bytes(range(32)), model_name=b"toy", extensions=b"",

@@ -62,7 +62,8 @@ HEADERS = {
     "other-magic": header_case("not a .dacz file", 0, "MAGIC.startswith(magic)", magic=b"RIFFRIFF"),
     "numpy-file": header_case("pickled NumPy", 0, r'magic.startswith(b"\x93NUMPY")', magic=b"\x93NUMPY\1\0"),
     "magic-as-text": header_case("as text", 0, 'b"DAC" in magic', magic=b"\x89DAC\n\x1a\n\0"),
-    "version-1": header_case("version 1", 8, "version != VERSION", version=1),
+    "draft": header_case("a draft of this format", 8, "version == DRAFT", version=0),
+    "version-2": header_case("version 2", 8, "version != VERSION", version=2),
     "header-crc": Case(
         GOLDEN[:50] + b"?" + GOLDEN[51:], "the header is damaged", 0, "header", "not seal_holds(data)"
     ),

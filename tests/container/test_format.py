@@ -10,7 +10,7 @@ import slow_dacz
 from golden_dacz import CODES, GOLDEN, HEADER, STARTS
 
 from dacodec.container import SUFFIX, Header, Reader, Writer
-from dacodec.container.format import crc16, sealed
+from dacodec.container.format import VERSION, crc16, sealed
 from dacodec.container.header import BOUNDS, default_packet_frames
 
 PAGE = Path(__file__).parents[2] / "docs" / "format.md"
@@ -68,10 +68,10 @@ def test_checksums_have_the_pages_check_values():
     assert slow_dacz.crc32(b"123456789") == 0xCBF43926
 
 
-def test_a_draft_says_so():
+def test_version_1_is_frozen():
     assert SUFFIX == ".dacz"
-    assert GOLDEN[8] == 0
-    assert "**Draft.**" in PAGE.read_text()
+    assert GOLDEN[8] == VERSION == 1
+    assert "version 1, **frozen on" in PAGE.read_text()
 
 
 @pytest.mark.parametrize(

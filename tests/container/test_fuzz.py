@@ -24,6 +24,6 @@ def test_a_file_without_packets_or_index_can_be_sought_in():
     line = next(
         line
         for line in LINES
-        if line.startswith("iURBQw0KGgoAAGkACgAAAAoAAAAPAAAACgAAAAAAAD///////////wYAAQIB")
+        if line.startswith("iURBQw0KGgoBAGkACgAAAAoAAAAPAAAACgAAAAAAAD///////////wYAAQIB")
     )
     attack.attack(base64.b64decode(line))

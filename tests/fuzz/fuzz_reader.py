@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Attack the reader of .dacz files: python tests/fuzz/fuzz_reader.py CORPUS [-runs=2000000] [libFuzzer's options]
 
 Needs atheris. Inputs are files; the mutator changes bytes and then repairs the CRCs, most of the time, since nothing

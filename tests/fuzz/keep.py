@@ -1,4 +1,7 @@
-"""Keep a corpus of the fuzzer for the tests: python tests/fuzz/keep.py FOLDER..."""
+"""Keep a corpus of the fuzzer for the tests: python tests/fuzz/keep.py FOLDER...
+
+Only what reaches something new is worth keeping: tests/fuzz/fuzz_reader.py -merge=1 SMALL FOLDER... first.
+"""
 
 import base64
 import sys

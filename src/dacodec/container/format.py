@@ -8,7 +8,8 @@ import zlib
 SUFFIX = ".dacz"
 
 MAGIC = b"\x89DAC\r\n\x1a\n"
-VERSION = 0  # a draft of version 1
+VERSION = 1  # frozen: whatever is new comes as an extension of the header, or with another version
+DRAFT = 0  # what was written before version 1 was frozen
 SYNC = b"\xda\xc5"
 RAW = ord("P")
 CODED = ord("C")

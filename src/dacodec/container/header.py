@@ -20,6 +20,7 @@ from dacodec.container.extensions import (
 )
 from dacodec.container.format import (
     CRC_BYTES,
+    DRAFT,
     MAGIC,
     MAX_PACKET_CODES,
     MAX_PACKET_SECONDS,
@@ -168,6 +169,12 @@ def read_header(source: Source) -> Header:
     _check_magic(data)
     data += source.take(PREFIX.size - len(data), "the header")
     _, version, flags, length = PREFIX.unpack(data)
+    if version == DRAFT:
+        raise FormatError(
+            "a draft of this format, from before version 1 was frozen: encode the audio again, or decode the file "
+            "with the dacodec that wrote it",
+            8,
+        )
     if version != VERSION:
         raise FormatError(f"version {version} of the format; this reader knows version {VERSION} only", 8)
     if length <= NAME_OFFSET + CRC_BYTES:

@@ -22,7 +22,7 @@ from dacodec.errors import PriorError
 
 PRIOR_FILE = "codes.prior"
 MAGIC = b"\x89DAP\r\n\x1a\n"
-VERSION = 0
+VERSION = 1
 PREFIX = struct.Struct("<8sBBBB32s")  # magic, version, width, n_codebooks, dimensions, fingerprint
 MAX_DIMENSIONS, MAX_SOURCES, MAX_LAG = 64, 32, 8
 
