@@ -22,7 +22,7 @@ parity:
 	bash scripts/oracles/run.sh
 
 bench: .venv/test-installed
-	PYTHON=$(PYTHON) bash scripts/oracles/setup.sh
+	PYTHON=$(PYTHON) bash scripts/oracles/setup.sh hf4 hf5 descript onnx
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/layers.py
 	$(BIN)/python bench/live.py

@@ -39,6 +39,7 @@ ROWS = {
     "dacodec, PyTorch, malloc tuned": Row(None, "dacodec", "torch", MALLOC_TUNED),
     "dacodec, torch.compile": Row(None, "dacodec", "torch-compile"),
     "dacodec, torch.compile, frozen": Row(None, "frozen"),
+    "ONNX Runtime": Row(".venv-onnx", "onnxruntime"),
     "transformers 4": Row(".venv-hf4", "transformers"),
     "transformers 4, malloc tuned": Row(".venv-hf4", "transformers", "", MALLOC_TUNED),
     "transformers 5": Row(".venv-hf5", "transformers"),
@@ -51,6 +52,7 @@ DEFAULT_ROWS = (
     "dacodec, exact",
     "dacodec, PyTorch",
     "dacodec, torch.compile, frozen",
+    "ONNX Runtime",
     "transformers 4",
     "transformers 4, malloc tuned",
     "transformers 5",
@@ -83,6 +85,38 @@ def load_frozen(folder, _):
 
     def decode(codes):
         return decoder(model.quantizer.from_codes(codes).quantized_representation)[:, 0]
+
+    return encode, decode
+
+
+def load_onnxruntime(folder, _):
+    """Encoder and decoder exported by PyTorch; the quantizer, which takes hardly any time, stays in PyTorch."""
+    import onnxruntime
+    import torch
+
+    from dacodec import DacModel
+
+    model = DacModel.from_pretrained(folder).eval()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+
+    def session(network, channels):
+        path = Path(folder) / f"{type(network).__name__}.onnx"
+        example = torch.zeros(1, channels, 64 * model.config.hop_length if channels == 1 else 64)
+        steps = torch.export.Dim.DYNAMIC
+        torch.onnx.export(network, (example,), path, dynamo=True, dynamic_shapes=((None, None, steps),))
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    encoder, decoder = session(model.encoder, 1), session(model.decoder, model.config.hidden_size)
+
+    def run(session, x):
+        return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
+
+    def encode(audio):
+        return model.quantizer(run(encoder, audio[:, None])).audio_codes
+
+    def decode(codes):
+        return run(decoder, model.quantizer.from_codes(codes).quantized_representation)[:, 0]
 
     return encode, decode
 
@@ -124,6 +158,7 @@ def load_descript(folder, _):
 LOADERS = {
     "dacodec": load_dacodec,
     "frozen": load_frozen,
+    "onnxruntime": load_onnxruntime,
     "transformers": load_transformers,
     "descript": load_descript,
 }

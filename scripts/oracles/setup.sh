@@ -3,7 +3,9 @@
 #   .venv-hf4        transformers 4.56.2
 #   .venv-hf5        the newest transformers 5
 #   .venv-descript   descript-audio-codec 1.0.0
-# Usage: scripts/oracles/setup.sh [hf4] [hf5] [descript]     (all three by default)
+# and, for the benchmarks,
+#   .venv-onnx       ONNX Runtime
+# Usage: scripts/oracles/setup.sh [hf4] [hf5] [descript] [onnx]     (the first three by default)
 # Doing it again does nothing, unless this script or the constraints have changed.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -43,6 +45,7 @@ for name in ${*:-hf4 hf5 descript}; do
         hf4) make_env hf4 transformers==4.56.2 ;;
         hf5) make_env hf5 'transformers>=5,<6' ;;
         descript) make_env descript einops tqdm ;;
+        onnx) make_env onnx onnx onnxscript onnxruntime ;;
         *) echo "unknown environment: $name" >&2; exit 2 ;;
     esac
 done
