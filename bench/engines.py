@@ -103,8 +103,8 @@ def load_onnxruntime(folder, _):
     def session(network, channels):
         path = Path(folder) / f"{type(network).__name__}.onnx"
         example = torch.zeros(1, channels, 64 * model.config.hop_length if channels == 1 else 64)
-        steps = torch.export.Dim.DYNAMIC
-        torch.onnx.export(network, (example,), path, dynamo=True, dynamic_shapes=((None, None, steps),))
+        shapes = ({2: torch.export.Dim.DYNAMIC},)
+        torch.onnx.export(network, (example,), path, dynamo=True, dynamic_shapes=shapes, verbose=False)
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     encoder, decoder = session(model.encoder, 1), session(model.decoder, model.config.hidden_size)
