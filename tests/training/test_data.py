@@ -71,7 +71,8 @@ def test_a_table_names_pools_and_keeps_other_splits_out(tmp_path):
     assert pools(find_units([str(tar)], "val")) == [("speech", "b.wav")]
     folder = tmp_path / "loose"
     with tarfile.open(tar) as archive:
-        archive.extractall(folder, filter="data")
+        # Python 3.10 and 3.11 have filters from a late patch on only.
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     assert pools(find_units([str(folder)])) == [("speech", "a.wav")]
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,8 @@ from dacodec.model import DacModel
 from dacodec.model.layers import ResidualUnit, Snake
 from dacodec.model.quantizer import ResidualVectorQuantizer, check_codes
 
+_Part = TypeVar("_Part")
+
 PRECISIONS = ("fast", "exact")
 _ROW = 16  # rows of channels are padded to a multiple of so many floats
 # Which F(outputs, taps) where.
@@ -43,7 +45,7 @@ _TAPS7, _TAPS2 = (6, 7), (4, 2)
 # (to pack and to read) and memory than 3 of 8 products are worth.
 _MOST_WINOGRAD_WEIGHTS = 1 << 23
 
-# One model is packed at a time. A forked child gets a lock of its own: the parent's may be held.
+# One part is packed at a time. A forked child gets a lock of its own: the parent's may be held.
 _packing = threading.Lock()
 
 
@@ -165,16 +167,42 @@ class NativeEngine:
 
 
 class PackedModel:
-    """A model's weights as they were at one time, in the library's hands."""
+    """A model's weights as they were at one time, in the library's hands: each part from its first use on."""
 
     def __init__(self, library: Library, model: DacModel, fast: bool, threads: int) -> None:
-        with torch.inference_mode():
-            self.encoder = Network(library, _encoder_layers(model, fast), threads)
-            self.quantizer = Quantizer(library, model.quantizer)
-            self.decoder = Network(library, _decoder_layers(model, fast), threads)
-            # A 1 after each vector carries the bias of its out_proj.
-            vectors = torch.stack([q.codebook.weight for q in model.quantizer.quantizers])
-            self._vectors = F.pad(vectors, (0, 1), value=1.0)  # [N, size, d + 1]
+        self._library, self._model, self._fast, self._threads = library, model, fast, threads
+        self._parts: dict[str, Any] = {}
+
+    @property
+    def encoder(self) -> Network:
+        return self._part("encoder", lambda: self._network(_encoder_layers))
+
+    @property
+    def quantizer(self) -> Quantizer:
+        return self._part("quantizer", lambda: Quantizer(self._library, self._model.quantizer))
+
+    @property
+    def decoder(self) -> Network:
+        return self._part("decoder", lambda: self._network(_decoder_layers))
+
+    @property
+    def _vectors(self) -> Tensor:
+        """[N, size, d + 1]: a 1 after each codebook vector carries the bias of its out_proj."""
+        books = self._model.quantizer.quantizers
+        return self._part(
+            "vectors", lambda: F.pad(torch.stack([q.codebook.weight for q in books]), (0, 1), value=1.0)
+        )
+
+    def _network(self, layers: Callable[[DacModel, bool], list[LayerPlan]]) -> Network:
+        return Network(self._library, layers(self._model, self._fast), self._threads)
+
+    def _part(self, name: str, make: Callable[[], _Part]) -> _Part:
+        if name not in self._parts:
+            with _packing, torch.inference_mode():
+                if name not in self._parts:
+                    self._parts[name] = make()
+        part: _Part = self._parts[name]
+        return part
 
     def embed(self, codes: Tensor) -> Tensor:
         """Rows for the decoder [F, width]: the codebook vectors of ``codes`` [K, F]."""
