@@ -8,6 +8,7 @@ import pytest
 from dacodec import Codec, Encoded
 from dacodec.audio import read
 from dacodec.container import MID_SIDE, Reader, read_prior
+from dacodec.container.prior import prior_with_id
 from dacodec.encoded import model_of
 
 GOLDEN = Path(__file__).parent / "container" / "golden"
@@ -51,3 +52,14 @@ def test_golden_speech_is_coded_the_same(codec):
     """No promise of the format: but noise of 1e-4 of each sample changes no code of this clip, so nothing else may."""
     speech = read(CLIP).samples[:1, 3200:6400]
     np.testing.assert_array_equal(codec.encode(speech, 16000).codes, load("speech-raw").codes)
+
+
+# Files name the model and the prior that coded them: what was ever shipped goes on being shipped.
+SHIPPED = {"small-1": "52ff6e4310ce60b4"}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_was_shipped_still_is(name):
+    prior = prior_with_id(bytes.fromhex(SHIPPED[name]))
+    assert prior is not None, FROZEN
+    assert prior.fingerprint == Codec.from_pretrained(name).model.fingerprint, FROZEN
