@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +17,20 @@ _BLOCK_SECONDS = 0.01
 
 
 def microphone(sampling_rate: int, channels: int, ended: threading.Event) -> Iterator[Samples]:
-    """Blocks [C, n] as they are recorded, until ``ended``.
+    """Blocks [C, n] as they are recorded, until ``ended``. Says so once if some were lost.
 
     Raises:
         InputError: without sounddevice, PortAudio or a microphone.
     """
     device = _sounddevice("record", InputError)
+    told = False
     try:
         with device.InputStream(samplerate=sampling_rate, channels=channels, dtype="float32") as stream:
             while not ended.is_set():
-                block, _ = stream.read(max(1, round(_BLOCK_SECONDS * sampling_rate)))
+                block, overflowed = stream.read(max(1, round(_BLOCK_SECONDS * sampling_rate)))
+                if overflowed and not told:
+                    print("dacodec: too slow for the microphone, some samples were lost", file=sys.stderr)
+                    told = True
                 yield block.T.copy()
     except device.PortAudioError as error:
         raise InputError(f"cannot record: {error}") from None

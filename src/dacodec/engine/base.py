@@ -9,8 +9,9 @@ from torch import Tensor
 from dacodec.geometry import Geometry
 
 State = Any
-"""Where rows stand between two pushes: a value, which may be copied, kept and pickled; None before the first.
-It fits the kind of engine and the model that made it, and as many rows."""
+"""Where rows stand between two pushes: a value, which may be copied, kept and pickled. None before the first, then a
+tensor whose first dimension is rows, or a tuple of such states (so engine/rows.py can join and split them). It fits
+the kind of engine and the model that made it, and as many rows."""
 
 
 class Pushed(NamedTuple):

@@ -1,7 +1,4 @@
-"""Many signals that are pushed in one call: those that stand alike go as one batch, and apart again.
-
-A state is None, a tensor whose first dimension is rows, or a tuple of states.
-"""
+"""Many signals that are pushed in one call: those that stand alike go as one batch, and apart again."""
 
 from __future__ import annotations
 
@@ -58,8 +55,7 @@ def split(state: State, counts: Sequence[int]) -> list[State]:
     if len(counts) == 1 or state is None:
         return [state] * len(counts)
     if isinstance(state, Tensor):
-        return [
-            part.clone() for part in torch.split(state, list(counts))
-        ]  # a view would hold, and pickle, all rows
+        # Copies: a view would hold, and pickle, all rows.
+        return [part.clone() for part in torch.split(state, list(counts))]
     parts = [split(layer, counts) for layer in state]
     return [tuple(layers) for layers in zip(*parts, strict=True)]
