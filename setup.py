@@ -1,6 +1,6 @@
-"""Builds the native engine: one plain shared library for each instruction set, all of the same source.
+"""Builds the native engine, one plain shared library for each instruction set, and the entropy coder.
 
-Without a C++ compiler the package installs without them, and runs through PyTorch. Everything else about the
+Without a C++ compiler the package installs without them, and runs through PyTorch and NumPy. Everything else about the
 package is in pyproject.toml.
 """
 
@@ -15,7 +15,6 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
-SOURCE = "native/dacodec.cpp"
 HEADERS = sorted(map(str, Path("native").glob("*.h")))
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC",
          "-fvisibility=hidden", "-pthread", "-shared"]  # fmt: skip
@@ -34,15 +33,16 @@ class BuildLibraries(build_ext):
         self.parallel = True
 
     def build_extension(self, ext: Extension) -> None:
-        target = ext.name.rpartition("_")[2]
         path = Path(self.get_ext_fullpath(ext.name))
         path.parent.mkdir(parents=True, exist_ok=True)
-        command = [*compiler(), *FLAGS, *TARGET_FLAGS[target], f'-DDAC_TARGET="{target}"', SOURCE]
+        command = [*compiler(), *FLAGS, *ext.extra_compile_args, *ext.sources]
         try:
             subprocess.run([*command, "-o", str(path)], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            print(f"dacodec: the native engine for {target} is left out ({error}).", file=sys.stderr)
-            print("dacodec: coding will run through PyTorch, several times slower on a CPU.", file=sys.stderr)
+            print(f"dacodec: {path.stem} is left out ({error}).", file=sys.stderr)
+            print(
+                "dacodec: coding will run through PyTorch and NumPy, several times slower.", file=sys.stderr
+            )
 
     def get_ext_filename(self, fullname: str) -> str:
         return fullname.replace(".", os.sep) + ".so"
@@ -64,8 +64,17 @@ def compiler() -> list[str]:
 
 setup(
     ext_modules=[
-        Extension(f"dacodec.engine._native_{target}", [SOURCE], depends=HEADERS, optional=True)
-        for target in TARGET_FLAGS
+        *[
+            Extension(
+                f"dacodec.engine._native_{target}",
+                ["native/dacodec.cpp"],
+                depends=HEADERS,
+                optional=True,
+                extra_compile_args=[*flags, f'-DDAC_TARGET="{target}"'],
+            )
+            for target, flags in TARGET_FLAGS.items()
+        ],
+        Extension("dacodec.container._entropy", ["native/entropy.cpp"], optional=True),
     ],
     cmdclass={"build_ext": BuildLibraries, "bdist_wheel": AnyPython},
 )

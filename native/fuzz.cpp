@@ -2,6 +2,7 @@
 // signal in one push on one thread, which it has to equal to the last bit where no Winograd tile moves.
 #define DAC_TARGET "fuzz"
 #include "dacodec.cpp"
+#include "entropy.cpp"
 
 #include <cstdio>
 #include <random>
@@ -144,6 +145,54 @@ void try_quantizer() {
     dac_quantizer_free(quantizer);
 }
 
+// What is coded comes back, and garbage decodes to something; arrays are exactly as long as they must be.
+void try_entropy_coder() {
+    const int w = 1 + below(6), d = 1 + below(9), sources = below(4), n_codebooks = 1 + below(4), size = 1 << w;
+    const int channels = 1 + below(3), packets = 1 + below(3);
+    const long symbols = below(60);
+    const auto random = [](auto& array, long count, long least, long most) {
+        array.resize(count);
+        for (auto& x : array) x = least + below(most - least + 1);
+        return array.data();
+    };
+    std::vector<uint8_t> rate;
+    std::vector<int32_t> n_sources, lag, source;
+    std::vector<uint16_t> order, leaf(n_codebooks * size), probability;
+    std::vector<int16_t> bias;
+    std::vector<int8_t> node_vectors, context;
+    random(order, n_codebooks * size, 0, 0);
+    for (int i = 0; i < n_codebooks * size; i++) order[i] = uint16_t(i % size);
+    for (int k = 0; k < n_codebooks; k++) {
+        std::shuffle(&order[k * size], &order[k * size] + size, rng);
+        for (int i = 0; i < size; i++) leaf[k * size + order[k * size + i]] = uint16_t(i);
+    }
+    random(lag, n_codebooks * sources, 1, 8), random(source, n_codebooks * sources, 0, 0);
+    for (int i = 0; i < n_codebooks * sources; i++) source[i] = int32_t(below(i / sources + 1));
+    const dac_prior prior = {
+        w, d, sources, random(rate, n_codebooks * w, 0, 255), random(n_sources, n_codebooks, 0, sources), lag.data(),
+        source.data(), order.data(), leaf.data(), random(bias, n_codebooks * size, -32768, 32767),
+        random(node_vectors, n_codebooks * size * d, -128, 127),
+        random(context, n_codebooks * sources * size * d, -128, 127), random(probability, 201, 22, 65513), 100};
+    const long segments = n_codebooks * packets, capacity = 2 * symbols * w + 4;
+    std::vector<uint16_t> codes, decoded(segments * symbols);
+    random(codes, segments * symbols, 0, size - 1);
+    std::vector<uint8_t> data(segments * capacity), joined;
+    std::vector<int64_t> sizes(segments);
+    check(dac_encode_segments(&prior, codes.data(), data.data(), sizes.data(), capacity, n_codebooks, packets, symbols,
+                              channels), "encode");
+    for (long i = 0; i < segments; i++)
+        joined.insert(joined.end(), &data[i * capacity], &data[i * capacity] + sizes[i]);
+    check(dac_decode_segments(&prior, joined.data(), sizes.data(), decoded.data(), n_codebooks, packets, symbols,
+                              channels), "decode");
+    check(decoded == codes, "other codes");
+    long total = 0;
+    for (auto& bytes : sizes) total += std::max<long>(0, bytes = below(30) - 1);
+    random(joined, total, 0, 255);
+    check(dac_decode_segments(&prior, joined.data(), sizes.data(), decoded.data(), n_codebooks, packets, symbols,
+                              channels), "decode");
+    for (uint16_t code : decoded) check(code < size, "a code out of range");
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -152,6 +201,7 @@ int main(int count, char** arguments) {
         rng.seed(unsigned(i));
         try_network();
         try_quantizer();
+        for (int j = 0; j < 10; j++) try_entropy_coder();
     }
-    std::printf("%ld networks and quantizers\n", rounds);
+    std::printf("%ld networks and quantizers, %ld entropy coders\n", rounds, 10 * rounds);
 }

@@ -6,15 +6,29 @@ import numpy as np
 import pytest
 import slow_dacz
 import tiny
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dacodec.container import Header, Reader, Writer
-from dacodec.container.entropy import PROBABILITY, decode_segments, encode_segments
+from dacodec.container import Header, Reader, Writer, compiled, entropy, packet
+from dacodec.container.entropy import PROBABILITY
 from dacodec.container.header import max_samples
 from dacodec.container.prior import prior_from_bytes, prior_to_bytes
 from dacodec.container.rangecoder import RangeDecoder, encode
 from dacodec.errors import FormatError, PriorError
+
+needs_compiled = pytest.mark.skipif(not compiled.is_built(), reason="installed without a C++ compiler")
+
+
+@pytest.fixture(params=[entropy, pytest.param(compiled, marks=needs_compiled)], ids=["numpy", "compiled"])
+def coder(request, monkeypatch):
+    """Either of the two; files are written and read with it."""
+    monkeypatch.setattr(packet, "coder", request.param)
+    return request.param
+
+
+either_coder = pytest.mark.usefixtures("coder")
+# A fixture that lasts for all examples is what is wanted.
+hypothetical = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def read(data, prior=tiny.PRIOR, **options):
@@ -36,6 +50,7 @@ def test_some_segments_are_coded_and_some_raw():
     assert kinds(tiny.CODED) == ("CCCCCCCCCIE", {0, 2})
 
 
+@either_coder
 @pytest.mark.parametrize("packets_ahead", [1, 4, 100])
 def test_reads_what_was_written(packets_ahead):
     reader = read(tiny.CODED, packets_ahead=packets_ahead)
@@ -50,7 +65,8 @@ def test_the_slow_reader_reads_the_same():
     np.testing.assert_array_equal(codes, tiny.CODES)
 
 
-@settings(max_examples=60, deadline=None)
+@either_coder
+@settings(hypothetical, max_examples=60)
 @given(st.data())
 def test_any_prior_codes_and_shape(data):
     width, channels, n_codebooks = (data.draw(st.integers(1, n)) for n in (6, 3, 5))
@@ -113,24 +129,52 @@ def test_carries_run_through():
         assert [int(decoder.decode(slice(0, 1), np.array([[22]]))[0, 0]) for _ in bits] == bits
 
 
-@settings(max_examples=40, deadline=None)
+@settings(hypothetical, max_examples=40)
 @given(st.lists(st.binary(max_size=30), min_size=2, max_size=2))
-def test_garbage_decodes_to_something_and_ends(segments):
+def test_garbage_decodes_to_something_and_ends(coder, segments):
     """No bytes lead the decoder out of its arrays: damage that the CRC missed is wrong codes, not a crash."""
     codes = np.zeros((2, 1, 40), np.uint16)
-    decode_segments(tiny.PRIOR, [[segment] for segment in segments], codes, 2)
+    coder.decode_segments(tiny.PRIOR, [[segment] for segment in segments], codes, 2)
     for k in (0, 1):
         below = [codes[:k, 0].reshape(k, 20, 2).swapaxes(1, 2)[j].tolist() for j in range(k)]
         slow = slow_dacz.decode_segment(slow_dacz.read_prior(tiny.PRIOR_BYTES), segments[k], below, 2, 20)
         assert codes[k, 0].reshape(20, 2).T.ravel().tolist() == slow
 
 
-def test_a_segment_depends_on_lower_codebooks_only():
+def test_a_segment_depends_on_lower_codebooks_only(coder):
     codes = tiny.CODES.transpose(1, 2, 0).reshape(4, 1, -1)[:3]
     changed = codes.copy()
     changed[2] = 0
-    assert encode_segments(tiny.PRIOR, codes, 2)[:2] == encode_segments(tiny.PRIOR, changed, 2)[:2]
-    assert encode_segments(tiny.PRIOR, codes, 2)[:2] == encode_segments(tiny.PRIOR, codes[:2], 2)
+    lower = coder.encode_segments(tiny.PRIOR, codes, 2)[:2]
+    assert lower == coder.encode_segments(tiny.PRIOR, changed, 2)[:2]
+    assert lower == coder.encode_segments(tiny.PRIOR, codes[:2], 2)
+
+
+@needs_compiled
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_both_coders_do_the_same(data):
+    width, channels, n_codebooks, n_packets = (data.draw(st.integers(1, n)) for n in (7, 3, 5, 3))
+    prior = prior_from_bytes(tiny.prior_bytes(width, n_codebooks, data.draw(st.integers(1, 5))))
+    n_frames, used = data.draw(st.integers(1, 50)), data.draw(st.integers(1, n_codebooks))
+    codes = np.stack(
+        [tiny.repetitive_codes(1, used, n_frames * channels, 2**width, seed)[0] for seed in range(n_packets)],
+        axis=1,
+    ).astype(np.uint16)
+    segments = entropy.encode_segments(prior, codes, channels)
+    assert compiled.encode_segments(prior, codes, channels) == segments
+    raw = data.draw(st.lists(st.booleans(), min_size=used * n_packets, max_size=used * n_packets))
+    raw = np.reshape(raw, (used, n_packets))
+    segments = [[None if raw[k, p] else segments[k][p] for p in range(n_packets)] for k in range(used)]
+    decoded = np.where(raw[..., None], codes, 0).astype(np.uint16)
+    compiled.decode_segments(prior, segments, decoded, channels)
+    np.testing.assert_array_equal(decoded, codes)
+
+
+@needs_compiled
+def test_the_compiled_coder_refuses_codes_that_the_prior_does_not_have():
+    with pytest.raises(ValueError, match="code 16 for a prior of 4 bits"):
+        compiled.encode_segments(tiny.PRIOR, np.full((3, 1, 10), 16), 1)
 
 
 def test_without_the_prior_the_error_says_what_to_get():

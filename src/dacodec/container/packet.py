@@ -9,15 +9,17 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from dacodec.container import compiled, entropy
 from dacodec.container.bits import has_clear_padding, pack, unpack
 from dacodec.container.blocks import PacketBlock, chosen
-from dacodec.container.entropy import decode_segments, encode_segments
 from dacodec.container.format import MAX_CODED_CODES, code_bits
 from dacodec.container.header import Header
 from dacodec.container.prior import Prior
 from dacodec.errors import FormatError, PriorError
 
 MAX_TOGETHER = 64  # packets; more would hardly be faster
+
+coder = compiled if compiled.is_built() else entropy
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ def encode_packets(header: Header, packets: Sequence[Packet], prior: Prior | Non
     coded: list[list[bytes]] = []
     if prior is not None and header.channels * packets[0].n_frames <= MAX_CODED_CODES:
         lanes = _symbols(codes[:, :, : prior.n_codebooks])
-        coded = encode_segments(prior, lanes, header.channels)  # [K][P]
+        coded = coder.encode_segments(prior, lanes, header.channels)  # [K][P]
     for p, packet in enumerate(packets):
         segments = chosen(raw[p], [lane[p] for lane in coded])
         yield PacketBlock(packet.first_frame, packet.n_frames, segments)
@@ -88,7 +90,7 @@ def _decode_alike(header: Header, blocks: list[PacketBlock], prior: Prior | None
         segments = [
             [b.segments[k].data if b.segments[k].is_coded else None for b in blocks] for k in range(n_coded)
         ]
-        decode_segments(prior, segments, lanes, header.channels)
+        coder.decode_segments(prior, segments, lanes, header.channels)
         shape = (n_coded, len(blocks), -1, header.channels)
         codes[:, :, :n_coded] = lanes.reshape(shape).transpose(1, 3, 0, 2)
     for block, packet_codes in zip(blocks, codes, strict=True):
