@@ -29,7 +29,7 @@ class Reader:
         header: from elsewhere, where that of the file is damaged (with ``conceal``).
         conceal: pass over what breaks the format instead of raising. Lost frames come as packets with
             ``is_lost``, whose codes repeat the frame before, so that time goes on; ``damages`` says what happened.
-        packets_ahead: decoded together, up to 64; many are twenty times faster than one.
+        packets_ahead: decoded together, up to 64; without the compiled coder many are twenty times faster than one.
 
     Raises:
         FormatError: here and on iteration, with the byte offset, for anything that breaks the format. A file
