@@ -47,7 +47,7 @@ class Codes(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", default="small-1")
+    parser.add_argument("--model", default="small-2")
     parser.add_argument("--audio", type=Path, nargs="+", default=[])
     parser.add_argument("--seconds", type=float, default=100, help="of audio to take from each file")
     parser.add_argument("--codes", type=Path)

@@ -1,6 +1,6 @@
 """Put trained weights into the package as a built-in model: half precision, codebooks in float32.
 
-python scripts/train/package.py RUN/weights.safetensors --name small-1
+python scripts/train/package.py RUN/weights.safetensors --name small-2
 """
 
 from __future__ import annotations
