@@ -101,15 +101,20 @@ def test_close_to_float64_at_every_length(model, precision):
     agreement.assert_rare()
 
 
+def real_sounds(config):
+    """A second of each clip [1, T], in whole frames."""
+    for path in sorted(CLIPS.glob("*.flac")):
+        samples, rate = read(path)
+        audio = torch.from_numpy(resample(samples[:1, rate : 2 * rate], rate, config.sampling_rate))
+        yield audio[:, : audio.shape[-1] // config.hop_length * config.hop_length]
+
+
 @torch.inference_mode()
 def test_a_trained_model_on_real_sound():
     model = load_model("small-1").model
     reference, exact, fast = copy.deepcopy(model).double(), NativeEngine(model, "exact"), NativeEngine(model)
     agreement, n_codes, n_same = CodeAgreement(), 0, 0
-    for path in sorted(CLIPS.glob("*.flac")):
-        samples, rate = read(path)
-        audio = torch.from_numpy(resample(samples[:1, rate : 2 * rate], rate, model.config.sampling_rate))
-        audio = audio[:, : audio.shape[-1] // model.config.hop_length * model.config.hop_length]
+    for audio in real_sounds(model.config):
         expected = reference.encoder(audio.double()[:, None])
         codes = reference.quantizer(expected).audio_codes
         heard = reference.decoder(reference.quantizer.from_codes(codes).quantized_representation)[:, 0]
@@ -132,10 +137,7 @@ def test_the_builtin_model_is_nearer_to_exact_than_pytorch():
     model = load_model("builtin").model
     reference, exact, fast = copy.deepcopy(model).double(), NativeEngine(model, "exact"), NativeEngine(model)
     n_codes, n_exact, n_fast = 0, 0, 0
-    for path in sorted(CLIPS.glob("*.flac")):
-        samples, rate = read(path)
-        audio = torch.from_numpy(resample(samples[:1, rate : 2 * rate], rate, model.config.sampling_rate))
-        audio = audio[:, : audio.shape[-1] // model.config.hop_length * model.config.hop_length]
+    for audio in real_sounds(model.config):
         expected = reference.encoder(audio.double()[:, None])
         quantized = reference.quantizer(expected)
         codes, heard = quantized.audio_codes, reference.decoder(quantized.quantized_representation)[:, 0]
