@@ -100,6 +100,18 @@ def test_a_start_from_the_data_codes_it_well_and_better_with_every_codebook(norm
         torch.testing.assert_close(weight @ weight.t(), torch.eye(len(weight)), atol=1e-5, rtol=0)
 
 
+def test_a_start_from_the_data_tells_large_latents_from_small_ones():
+    """Loud and quiet differ by their size, which a search by direction sees only from outside the origin."""
+    model, _ = model_and_latents()
+    random = torch.Generator().manual_seed(2)
+    direction = torch.randn(1, model.config.hidden_size, 1, generator=random)
+    size = torch.exp(torch.randn(8, 1, 50, generator=random))
+    latents = direction * size
+    initialise_codebooks(model, latents, seed=0)
+    coded = model.quantizer(latents, 1).quantized_representation
+    assert (coded - latents).square().mean() < 0.05 * latents.var()
+
+
 def test_a_start_with_fewer_latents_than_codes():
     model, latents = model_and_latents(batch=1, frames=7)
     initialise_codebooks(model, latents, seed=0)
