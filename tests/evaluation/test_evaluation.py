@@ -128,6 +128,15 @@ def test_scores_of_a_codec(codec, no_opus):
         evaluate_codec(codec, [])
 
 
+def test_processes_measure_the_same(codec, no_opus):
+    one, two = (
+        evaluate_codec(codec, sounds(), n_quantizers=[1, 3], metrics=METRICS[:3], n_jobs=n) for n in (1, 2)
+    )
+    assert [(s.file, s.n_codebooks) for s in two.scores] == [(s.file, s.n_codebooks) for s in one.scores]
+    for a, b in zip(one.scores, two.scores, strict=True):  # threads add up in another order
+        assert b.values == pytest.approx(a.values, rel=1e-5)
+
+
 def test_scores_of_a_pair():
     quiet = evaluate_pair(
         Audio(sine(300)[None], RATE), Audio(0.1 * sine(300)[None, :-7], RATE), ("a", "b"), speech=False,

@@ -40,6 +40,7 @@ def evaluate(
     page: Annotated[
         Path | None, typer.Option("--html", help="Write a page with curves and players here.")
     ] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", help="Processes that measure.", min=1)] = 1,
     device: Device = "cpu",
     engine: Engine = "auto",
 ) -> None:
@@ -71,6 +72,7 @@ def evaluate(
                 n_quantizers=[int(n) for n in n_quantizers.split(",") if n],
                 opus_kbps=[float(rate) for rate in opus.split(",") if rate],
                 metrics=chosen,
+                n_jobs=jobs,
             )
     Console().print(table(report))
     if report.codebooks:

@@ -6,10 +6,15 @@ comes back is brought to the loudness of what went in. Pools are averaged first,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
 
 import numpy as np
+import torch
 
 from dacodec.audio import Audio, Samples, loudness_gain, loudness_lufs, resample
 from dacodec.codec import Codec
@@ -76,12 +81,14 @@ def evaluate_codec(
     n_quantizers: Sequence[int] = (),
     opus_kbps: Sequence[float] = OPUS_KBPS,
     metrics: Sequence[Metric] = METRICS,
+    n_jobs: int = 1,
 ) -> Report:
     """Scores of ``codec`` on ``sounds``, with each of ``n_quantizers`` codebooks, beside Opus if it is installed.
 
     Args:
         sounds: recordings; for one that could not be read, the error, which is listed.
         n_quantizers: left out, four numbers up to all of them.
+        n_jobs: processes that measure; they share the versions of one recording.
 
     Raises:
         InputError: if there is nothing to evaluate on.
@@ -90,21 +97,18 @@ def evaluate_codec(
     counts = sorted(set(n_quantizers) or _spread(codec.n_codebooks))
     rates = opus_kbps if opus_is_installed() else ()
     codes = []
-    for sound in sounds:
-        if isinstance(sound, AudioError):
-            report.skipped.append(str(sound))
-            continue
-        reference = prepared(sound.audio, codec.sampling_rate)
-        encoded = codec.encode(reference, codec.sampling_rate, n_quantizers=max(counts))
-        codes.append(encoded.codes[0])
-        versions = {"original": reference}
-        for score, decoded in _versions(codec, sound, reference, encoded, counts, rates, report.metrics):
-            report.scores.append(score)
-            versions[f"{score.codec}, {score.bitrate_kbps:.1f} kbit/s"] = decoded
-        if sound.pool not in {e.pool for e in report.excerpts}:
-            length = int(EXCERPT_SECONDS * codec.sampling_rate)
-            cut = {title: samples[:length] for title, samples in versions.items()}
-            report.excerpts.append(Excerpt(sound.pool, sound.name, codec.sampling_rate, cut))
+    with _mapping(n_jobs) as map_:
+        for sound in sounds:
+            if isinstance(sound, AudioError):
+                report.skipped.append(str(sound))
+                continue
+            reference = prepared(sound.audio, codec.sampling_rate)
+            encoded = codec.encode(reference, codec.sampling_rate, n_quantizers=max(counts))
+            codes.append(encoded.codes[0])
+            versions = _versions(codec, reference, encoded, counts, rates)
+            report.scores += _scores(sound, versions, reference, codec.sampling_rate, report.metrics, map_)
+            if sound.pool not in {e.pool for e in report.excerpts}:
+                report.excerpts.append(_excerpt(sound, versions, reference, codec.sampling_rate))
     if not codes:
         raise InputError("there is no audio to evaluate on")
     report.codebooks = codebook_use(codes, codec.model.codebook_size)
@@ -163,29 +167,74 @@ def means(report: Report) -> list[tuple[str, float, str, dict[str, float]]]:
     return rows
 
 
+@dataclass(frozen=True)
+class _Version:
+    """A recording as it comes back from one codec at one rate: [T], as long and as loud as the reference."""
+
+    codec: str
+    bitrate_kbps: float
+    n_codebooks: int | None
+    samples: Samples
+
+
 def _versions(
-    codec: Codec,
-    sound: Sound,
-    reference: Samples,
-    encoded: Encoded,
-    counts: Sequence[int],
-    rates: Sequence[float],
-    metrics: Sequence[Metric],
-) -> Iterator[tuple[Score, Samples]]:
-    rate, speech = codec.sampling_rate, SPEECH in sound.pool
+    codec: Codec, reference: Samples, encoded: Encoded, counts: Sequence[int], rates: Sequence[float]
+) -> list[_Version]:
+    def fitted(decoded: Samples) -> Samples:
+        padded = np.pad(decoded[: len(reference)], (0, max(0, len(reference) - len(decoded))))
+        return matched(padded, reference, codec.sampling_rate)
 
-    def scored(name: str, kbps: float, decoded: Samples, n_codebooks: int | None) -> tuple[Score, Samples]:
-        decoded = np.pad(decoded[: len(reference)], (0, max(0, len(reference) - len(decoded))))
-        decoded = matched(decoded, reference, rate)
-        values = measure(decoded, reference, rate, metrics, speech)
-        return Score(name, kbps, sound.name, sound.pool, values, n_codebooks), decoded
-
+    versions = []
     for count in counts:
         fewer = replace(encoded, codes=encoded.codes[:, :count])
-        yield scored(codec.model.name, fewer.bitrate_kbps, codec.decode(fewer), count)
+        name = codec.model.name
+        versions.append(_Version(name, fewer.bitrate_kbps, count, fitted(codec.decode(fewer))))
     for kbps in rates:
-        result = through_opus(reference, rate, kbps)
-        yield scored(f"opus {kbps:g}", result.bitrate_kbps, result.samples, None)
+        result = through_opus(reference, codec.sampling_rate, kbps)
+        versions.append(_Version(f"opus {kbps:g}", result.bitrate_kbps, None, fitted(result.samples)))
+    return versions
+
+
+def _scores(
+    sound: Sound,
+    versions: Sequence[_Version],
+    reference: Samples,
+    sampling_rate: int,
+    metrics: Sequence[Metric],
+    map_: Callable[..., Iterator[dict[str, float]]],
+) -> list[Score]:
+    measured = partial(
+        measure,
+        reference=reference,
+        sampling_rate=sampling_rate,
+        metrics=metrics,
+        speech=SPEECH in sound.pool,
+    )
+    values = map_(measured, [v.samples for v in versions])
+    return [
+        Score(v.codec, v.bitrate_kbps, sound.name, sound.pool, own, v.n_codebooks)
+        for v, own in zip(versions, values, strict=True)
+    ]
+
+
+def _excerpt(sound: Sound, versions: Sequence[_Version], reference: Samples, sampling_rate: int) -> Excerpt:
+    length = int(EXCERPT_SECONDS * sampling_rate)
+    by_title = {"original": reference} | {
+        f"{v.codec}, {v.bitrate_kbps:.1f} kbit/s": v.samples for v in versions
+    }
+    cut = {title: samples[:length] for title, samples in by_title.items()}
+    return Excerpt(sound.pool, sound.name, sampling_rate, cut)
+
+
+@contextmanager
+def _mapping(n_jobs: int) -> Iterator[Callable[..., Iterator[dict[str, float]]]]:
+    """``map``, over ``n_jobs`` processes of one thread each if there are several."""
+    if n_jobs == 1:
+        yield map
+        return
+    # Processes, not threads: ViSQOL and PESQ hold Python's lock. Spawned: PyTorch's threads do not survive a fork.
+    with ProcessPoolExecutor(n_jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        yield pool.map
 
 
 def _nominal(score: Score) -> str:
