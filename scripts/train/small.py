@@ -1,26 +1,30 @@
-"""Train a small built-in model on a CPU: reconstruction losses only, a budget of minutes.
+"""Train a small built-in model on a CPU: reconstruction losses only, minutes by a schedule.
 
     python scripts/train/prepare.py train_*.tar --out CACHE
-    python scripts/train/small.py --cache CACHE --out RUN --minutes 95
+    python scripts/train/small.py --cache CACHE --out RUN --schedule scripts/train/small-2.json --init WEIGHTS
 
 Each process computes with one thread and they average their gradients once a step: on a machine that is
 also used for other work this loses less than one process whose threads wait for each other at every layer. Snake and
 the dilated convolutions are our own in C++ (fast_layers.py).
 
-The run: first the autoencoder alone (no quantizer), then codebooks set from its latents, then the whole model
-with quantizer dropout; codes that fall out of use are set to latents of the current batch. The learning
-rate follows a cosine over the time budget, and an average of the weights (EMA) is what is saved.
+The schedule is a list of moments: the minute, the learning rate, the weights of the losses (all linear from moment to
+moment; the last is the end), and whether the quantizer is fitted to the latents then. The quantizer is not trained by
+gradients: what nine codebooks found that way could code was a tenth as good as what is fitted. Without --init the
+autoencoder goes alone until the first fit. Codes that fall out of use are set to recent latents. An average of the
+weights (EMA) is what is saved.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
 import time
 from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,13 +32,15 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 from fast_layers import speed_up
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dacodec.checkpoint.weights import fold_weight_norm
 from dacodec.config import DacConfig
 from dacodec.model import DacModel
+from dacodec.model.quantizer import Quantized
 from dacodec.spectra import mel_distance
+from dacodec.training.codebooks import initialise_codebooks
 
 CONFIG = DacConfig(
     encoder_hidden_size=16,
@@ -49,12 +55,11 @@ POOL_WEIGHTS = {
     "speech24": 0.07, "speech22": 0.05, "speech16": 0.09,
 }  # fmt: skip
 CROP = 24576  # samples: 48 frames
-PEAK_LR, WARMUP_STEPS = 4e-4, 100
-AUTOENCODER_SHARE = 0.03  # of the time budget, before the quantizer comes in
-LATENT_PENALTY = 0.05
+WARMUP_STEPS = 100
+LATENT_PENALTY, COMMITMENT = 0.05, 0.05
 MAX_GRAD_NORM = 250.0  # about the usual norm, so that single crops cannot throw the run
-REVIVAL_STEPS, REVIVAL_SHARE, REVIVED_AT_ONCE = 300, 0.7, 64
-MEL_WEIGHT, LEVEL_WEIGHT = 15.0, 10.0
+REVIVAL_STEPS, REVIVAL_RATE, REVIVED_AT_ONCE = 300, 5e-5, 64  # not below that learning rate
+FIT_BATCHES = 60  # of four crops, a process
 LEVEL_WINDOW = 4096  # samples
 KEEP = 0.999  # of the weights' average, a step
 
@@ -91,15 +96,82 @@ class Crops:
         return np.pad(audio, (0, CROP - len(audio)))
 
 
+class Moment(NamedTuple):
+    """What the schedule says."""
+
+    rate: float
+    mel: float
+    level: float
+    wave: float
+    ended: float  # 0 or 1
+    fit: float  # 0 or 1, once
+
+
+class Schedule:
+    """The file is read again and again, so that a run can be steered."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.fitted = path, set[float]()
+        self.begin = time.monotonic()
+
+    @property
+    def minute(self) -> float:
+        return (time.monotonic() - self.begin) / 60
+
+    def now(self) -> Moment:
+        """The first process's, everywhere: clocks differ."""
+        minute, moments = self.minute, json.loads(self.path.read_text())
+        minutes = [m["minute"] for m in moments]
+        fits = {m["minute"] for m in moments if m.get("fit") and m["minute"] <= minute} - self.fitted
+        self.fitted |= fits
+        values = [np.interp(minute, minutes, [m[name] for m in moments]) for name in Moment._fields[:4]]
+        shared = torch.tensor([*values, minute >= minutes[-1], bool(fits)], dtype=torch.float64)
+        dist.broadcast(shared, 0)
+        return Moment(*shared.tolist())
+
+
+class CodeUse:
+    """Which codes are used, and latents to set the others to."""
+
+    def __init__(self) -> None:
+        self.recent: deque[Tensor] = deque(maxlen=40)  # [B, N * d, F]
+        self.used = torch.zeros(CONFIG.n_codebooks, CONFIG.codebook_size)
+
+    def observe(self, quantized: Quantized) -> None:
+        self.recent.append(quantized.projected_latents.detach())
+        codes = quantized.audio_codes.transpose(0, 1).flatten(1)  # [N, B * F]
+        self.used.scatter_add_(1, codes, torch.ones_like(codes, dtype=torch.float32))
+
+    def revive(self, model: DacModel, average: dict[str, Tensor]) -> int:
+        """Set unused codes, some at a time, to recent latents, and count anew; returns how many were unused."""
+        dist.all_reduce(self.used)
+        unused = int((self.used == 0).sum())
+        revive(model, torch.cat([*self.recent], 2), self.used, average)
+        self.used.zero_()
+        return unused
+
+
+class Losses(NamedTuple):
+    mel: Tensor
+    level: Tensor
+    wave: Tensor
+    quantizer: Tensor
+    quantized: Quantized | None
+
+    def total(self, weights: Moment) -> Tensor:
+        spectral = weights.mel * self.mel + weights.level * self.level
+        return spectral + weights.wave * self.wave + self.quantizer
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=95)
+    parser.add_argument("--schedule", type=Path, required=True)
     parser.add_argument("--batch", type=int, default=1, help="crops a step and process")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--init", type=Path, help="weights to go on from, codebooks too")
+    parser.add_argument("--init", type=Path, help="weights to go on from")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29511")
@@ -110,103 +182,94 @@ def train(rank: int, args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=args.processes)
     torch.manual_seed(args.seed)
-    model = DacModel(CONFIG).train()
-    if args.init:
-        from safetensors.torch import load_file
+    model = build(args.init)
+    torch.manual_seed(args.seed + 1 + rank)
+    crops = Crops(args.cache, args.seed * 100 + rank)
+    optimizer = make_optimizer(model)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    quantizing, use, schedule = args.init is not None, CodeUse(), Schedule(args.schedule)
+    log = Log(args.out) if rank == 0 else None
 
-        model.load_state_dict(load_file(args.init))
+    for step in itertools.count():
+        moment = schedule.now()
+        if moment.ended:
+            break
+        if moment.fit:
+            fit_quantizer(model, crops, average)
+            quantizing, use = True, CodeUse()
+        rate = moment.rate * min(1, (step + 1) / WARMUP_STEPS)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        losses = forward(model, crops.batch(args.batch), quantizing)
+        optimizer.zero_grad(set_to_none=False)
+        losses.total(moment).backward()
+        norm = average_gradients(parameters)
+        if math.isfinite(norm):
+            optimizer.step()
+        follow(average, model, step)
+        if losses.quantized is not None:
+            use.observe(losses.quantized)
+            if step % REVIVAL_STEPS == REVIVAL_STEPS - 1 and rate > REVIVAL_RATE:
+                unused = use.revive(model, average)
+                if log:
+                    log.event(step, unused=unused)
+        if log:
+            log.step(step, schedule.minute, losses, norm, rate)
+            log.save(average, 120)
+    if log:
+        log.save(average, 0)
+        seconds = step * args.batch * args.processes * CROP / CONFIG.sampling_rate
+        log.event(step, seconds_of_audio=seconds)
+    dist.destroy_process_group()
+
+
+def build(weights: Path | None) -> DacModel:
+    model = DacModel(CONFIG).train()
+    if weights:
+        model.load_state_dict(load_file(weights))
     for module in [*model.encoder.modules(), *model.decoder.modules()]:
         if isinstance(module, (torch.nn.Conv1d, torch.nn.ConvTranspose1d)):
             # As the original: without it the gain of some thirty layers can run away within a few steps.
             torch.nn.utils.parametrizations.weight_norm(module)
     speed_up(model)
-    torch.manual_seed(args.seed + 1 + rank)
-    crops = Crops(args.cache, args.seed * 100 + rank)
-    average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    decay_free = [
-        p for p in model.parameters() if p.ndim == 1 or p.numel() == p.shape[0] or "alpha" in _name(model, p)
-    ]
-    others = [p for p in model.parameters() if all(p is not q for q in decay_free)]
-    optimizer = torch.optim.AdamW(
-        [{"params": others}, {"params": decay_free, "weight_decay": 0.0}],
-        lr=PEAK_LR, betas=(0.8, 0.99), weight_decay=0.01,
-    )  # fmt: skip
-    parameters = [*others, *decay_free]
-    quantizing = bool(args.init)
-    recent: deque[Tensor] = deque(maxlen=40)  # projected latents, to revive unused codes from
-    used = torch.zeros(CONFIG.n_codebooks, CONFIG.codebook_size)
-    begin, step, saved = time.monotonic(), 0, time.monotonic()
-    log = (args.out / "log.jsonl").open("a") if rank == 0 else None
+    model.quantizer.requires_grad_(False)
+    return model
 
-    while True:
-        progress = _agree((time.monotonic() - begin) / (60 * args.minutes))
-        if progress >= 1:
-            break
-        if not quantizing and progress > AUTOENCODER_SHARE:
-            set_codebooks(model, crops)
-            quantizing = True
-            average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        rate = (
-            PEAK_LR
-            * min(1, (step + 1) / WARMUP_STEPS)
-            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
 
-        audio = crops.batch(args.batch)
-        latents = model.encoder(audio)
-        codes, relative_error = None, 1.0
-        if quantizing:
-            quantized = model.quantizer(latents)
-            codes = quantized.audio_codes
-            quantizer_loss = 0.25 * quantized.commitment_loss + quantized.codebook_loss  # [B, K]
-            quantizer_loss = (quantizer_loss * quantized.used).sum(1).mean()
-            output = quantized.quantized_representation
-            with torch.no_grad():
-                relative_error = float((output - latents).pow(2).mean() / latents.pow(2).mean())
-            decoded = model.decoder(output)
-        else:
-            quantizer_loss = LATENT_PENALTY * latents.pow(2).mean()
-            decoded = model.decoder(latents)
-        mel = mel_distance(decoded[:, 0], audio[:, 0], CONFIG.sampling_rate)
-        level = level_distance(decoded[:, 0], audio[:, 0])
-        loss = MEL_WEIGHT * mel + LEVEL_WEIGHT * level + quantizer_loss
-        optimizer.zero_grad(set_to_none=False)
-        loss.backward()
-        norm = average_gradients(parameters)
-        if math.isfinite(norm):
-            optimizer.step()
-        keep = min(KEEP, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for key, value in model.state_dict().items():
-                average[key].lerp_(value, 1 - keep)
-        if codes is not None:
-            recent.append(quantized.projected_latents.detach())
-            for i in range(codes.shape[1]):
-                used[i] += torch.bincount(codes[:, i].flatten(), minlength=CONFIG.codebook_size)
-            if step % REVIVAL_STEPS == REVIVAL_STEPS - 1:
-                dist.all_reduce(used)
-                dead = int((used == 0).sum())
-                if progress < REVIVAL_SHARE:
-                    revive(model, torch.cat([*recent], 2), used, average)
-                used.zero_()
-                if rank == 0:
-                    print(f"step {step} unused codes {dead} of {used.numel()}", flush=True)
-        if log and step % 10 == 0:
-            row = {"step": step, "minutes": (time.monotonic() - begin) / 60, "mel": mel.item(), "level": level.item(), "norm": norm,
-                   "quantizer": quantizer_loss.item(), "relative_error": relative_error, "power": latents.detach().pow(2).mean().item(), "lr": rate}  # fmt: skip
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-        step += 1
-        if rank == 0 and time.monotonic() - saved > 120:
-            save(average, args.out / "weights.safetensors")
-            saved = time.monotonic()
-    if rank == 0:
-        save(average, args.out / "weights.safetensors")
-        seconds = step * args.batch * args.processes * CROP / CONFIG.sampling_rate
-        print(f"done: {step} steps, {seconds:.0f} s of audio seen", flush=True)
-    dist.destroy_process_group()
+def make_optimizer(model: DacModel) -> torch.optim.AdamW:
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    free = [p for n, p in trained.items() if p.ndim == 1 or p.numel() == p.shape[0] or "alpha" in n]
+    decayed = [p for p in trained.values() if all(p is not q for q in free)]
+    groups = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, betas=(0.8, 0.99), weight_decay=0.01)
+
+
+def forward(model: DacModel, audio: Tensor, quantizing: bool) -> Losses:
+    """The losses for ``audio`` [B, 1, T]."""
+    latents = model.encoder(audio)
+    quantized = model.quantizer(latents) if quantizing else None
+    if quantized is None:
+        penalty = LATENT_PENALTY * latents.pow(2).mean()
+        decoded = model.decoder(latents)
+    else:
+        penalty = COMMITMENT * (quantized.commitment_loss * quantized.used).sum(1).mean()
+        decoded = model.decoder(quantized.quantized_representation)
+    pair = decoded[:, 0], audio[:, 0]
+    mel = mel_distance(*pair, CONFIG.sampling_rate)
+    return Losses(mel, level_distance(*pair), waveform_distance(*pair), penalty, quantized)
+
+
+@torch.no_grad()
+def follow(average: dict[str, Tensor], model: DacModel, step: int) -> None:
+    keep = min(KEEP, (1 + step) / (10 + step))
+    for key, value in model.state_dict().items():
+        average[key].lerp_(value, 1 - keep)
+
+
+def waveform_distance(decoded: Tensor, audio: Tensor) -> Tensor:
+    """Mean difference of the samples, relative to the recording's mean; both [B, T]."""
+    return ((decoded - audio).abs().mean(1) / audio.abs().mean(1).clamp(min=1e-3)).mean()
 
 
 def level_distance(decoded: Tensor, audio: Tensor) -> Tensor:
@@ -235,29 +298,16 @@ def average_gradients(parameters: list[Tensor]) -> float:
 
 
 @torch.no_grad()
-def set_codebooks(model: DacModel, crops: Crops) -> None:
-    """Data-driven start: each codebook becomes a sample of the latents that it is to code."""
-    latents = torch.cat([model.encoder(crops.batch(4)) for _ in range(12)])  # [48, D, F]
-    for q in model.quantizer.quantizers:
-        flat = latents.transpose(1, 2).flatten(0, 1)  # [N, D]
-        mean = flat.mean(0)
-        directions = torch.linalg.eigh((flat - mean).t() @ (flat - mean)).eigenvectors
-        basis = directions[:, -CONFIG.codebook_dim :]  # [D, d], the strongest
-        q.in_proj.weight.copy_(basis.t()[:, :, None])
-        q.in_proj.bias.copy_(-mean @ basis)
-        q.out_proj.weight.copy_(basis[:, :, None])
-        q.out_proj.bias.copy_(mean)
-        projected = q.in_proj(latents)
-        points = projected.transpose(1, 2).flatten(0, 1)  # [N, d]
-        q.codebook.weight.copy_(points[torch.randperm(len(points))[: CONFIG.codebook_size]])
-        for _ in range(4):  # k-means, by direction
-            index = q.search(projected).flatten()
-            count = torch.bincount(index, minlength=CONFIG.codebook_size)[:, None]
-            sums = torch.zeros_like(q.codebook.weight).index_add_(0, index, points)
-            q.codebook.weight.copy_(torch.where(count > 0, sums / count.clamp(1), q.codebook.weight))
-        latents = latents - q.out_proj(q.embed(q.search(projected)))
-    for tensor in model.state_dict().values():
+def fit_quantizer(model: DacModel, crops: Crops, average: dict[str, Tensor]) -> None:
+    """Codebooks and their projections that fit the latents of crops of all processes."""
+    latents = torch.cat([model.encoder(crops.batch(4)) for _ in range(FIT_BATCHES)])  # [B, D, F]
+    everyone = [torch.empty_like(latents) for _ in range(dist.get_world_size())]
+    dist.all_gather(everyone, latents)
+    if dist.get_rank() == 0:
+        initialise_codebooks(model, torch.cat(everyone), seed=0)
+    for name, tensor in model.quantizer.state_dict().items():
         dist.broadcast(tensor, 0)
+        average[f"quantizer.{name}"].copy_(tensor)
 
 
 @torch.no_grad()
@@ -277,21 +327,30 @@ def revive(model: DacModel, projected: Tensor, used: Tensor, average: dict[str, 
         average[f"quantizer.quantizers.{i}.codebook.weight"][dead] = q.codebook.weight[dead]
 
 
-def save(average: dict[str, Tensor], path: Path) -> None:
-    temporary = path.with_suffix(".part")
-    save_file({k: v.contiguous() for k, v in fold_weight_norm(average).items()}, temporary)
-    temporary.replace(path)
+class Log:
+    """What a run leaves: lines of JSON, and its weights every now and then."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.saved = folder, time.monotonic()
+        self.lines = (folder / "log.jsonl").open("a")
 
-def _agree(value: float) -> float:
-    """The first process's value, everywhere: clocks differ."""
-    shared = torch.tensor([value], dtype=torch.float64)
-    dist.broadcast(shared, 0)
-    return float(shared)
+    def event(self, step: int, **values: float) -> None:
+        self.lines.write(json.dumps({"step": step, **values}) + "\n")
+        self.lines.flush()
 
+    def step(self, step: int, minute: float, losses: Losses, norm: float, rate: float) -> None:
+        if step % 10 == 0:
+            values = {k: float(v) for k, v in losses._asdict().items() if k != "quantized"}
+            self.event(step, minutes=minute, norm=norm, rate=rate, **values)
 
-def _name(model: DacModel, parameter: Tensor) -> str:
-    return next(name for name, p in model.named_parameters() if p is parameter)
+    def save(self, average: dict[str, Tensor], seconds: float) -> None:
+        """If the last time is so long ago."""
+        if time.monotonic() - self.saved >= seconds:
+            path = self.folder / "weights.safetensors"
+            temporary = path.with_suffix(".part")
+            save_file({k: v.contiguous() for k, v in fold_weight_norm(average).items()}, temporary)
+            temporary.replace(path)
+            self.saved = time.monotonic()
 
 
 if __name__ == "__main__":

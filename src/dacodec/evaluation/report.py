@@ -79,7 +79,10 @@ def save_html(report: Report, path: Path) -> None:
         f"{len({s.file for s in report.scores})} files, means of pools.</p>",
         *([_curves(report)] if any(math.isfinite(s.bitrate_kbps) for s in report.scores) else []),
         "<h2>Scores</h2>",
-        _score_table(report),
+        _score_table(report, [row for row in means(report) if row[2] == "all"]),
+        "<details><summary>Pool by pool</summary>",
+        _score_table(report, means(report)),
+        "</details>",
         *([_codebooks(report)] if report.codebooks else []),
         "<h2>Listen and look</h2>",
         *map(_excerpt, report.excerpts),
@@ -126,10 +129,10 @@ def _curves(report: Report) -> str:
     return "<h2>Quality over rate</h2>\n" + picture.getvalue()[picture.getvalue().index("<svg") :]
 
 
-def _score_table(report: Report) -> str:
+def _score_table(report: Report, rows: list[tuple[str, float, str, dict[str, float]]]) -> str:
     head = "".join(f"<th>{html.escape(m.title)} {_arrow(m)}</th>" for m in report.metrics)
     lines = []
-    for codec, rate, pool, values in means(report):
+    for codec, rate, pool, values in rows:
         cells = "".join(f"<td>{_number(values.get(m.key))}</td>" for m in report.metrics)
         kind = ' class="all"' if pool == "all" else ""
         lines.append(
@@ -209,7 +212,7 @@ h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #eee }
 th:first-child, td:first-child, .scores td:nth-child(3), .scores th:nth-child(3) { text-align: left }
-tr.all { font-weight: 600; background: #f4f7f9 }
+details tr.all { font-weight: 600; background: #f4f7f9 } summary { margin: 1rem 0; cursor: pointer }
 svg, img { max-width: 100%; height: auto }
 .players { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem }
 figure { margin: 0 } figcaption { font-size: 13px; color: #555 } audio { width: 16rem; height: 2.2rem }
