@@ -39,7 +39,7 @@ from dacodec.checkpoint.weights import fold_weight_norm
 from dacodec.config import DacConfig
 from dacodec.model import DacModel
 from dacodec.model.quantizer import Quantized
-from dacodec.spectra import mel_distance
+from dacodec.spectra import MEL_FLOOR, MEL_SCALES, mel_spectrum
 from dacodec.training.codebooks import initialise_codebooks
 
 CONFIG = DacConfig(
@@ -101,6 +101,7 @@ class Moment(NamedTuple):
 
     rate: float
     mel: float
+    loud: float
     level: float
     wave: float
     ended: float  # 0 or 1
@@ -124,7 +125,7 @@ class Schedule:
         minutes = [m["minute"] for m in moments]
         fits = {m["minute"] for m in moments if m.get("fit") and m["minute"] <= minute} - self.fitted
         self.fitted |= fits
-        values = [np.interp(minute, minutes, [m[name] for m in moments]) for name in Moment._fields[:4]]
+        values = [np.interp(minute, minutes, [m[name] for m in moments]) for name in Moment._fields[:-2]]
         shared = torch.tensor([*values, minute >= minutes[-1], bool(fits)], dtype=torch.float64)
         dist.broadcast(shared, 0)
         return Moment(*shared.tolist())
@@ -153,13 +154,14 @@ class CodeUse:
 
 class Losses(NamedTuple):
     mel: Tensor
+    loud: Tensor
     level: Tensor
     wave: Tensor
     quantizer: Tensor
     quantized: Quantized | None
 
     def total(self, weights: Moment) -> Tensor:
-        spectral = weights.mel * self.mel + weights.level * self.level
+        spectral = weights.mel * self.mel + weights.loud * self.loud + weights.level * self.level
         return spectral + weights.wave * self.wave + self.quantizer
 
 
@@ -256,8 +258,7 @@ def forward(model: DacModel, audio: Tensor, quantizing: bool) -> Losses:
         penalty = COMMITMENT * (quantized.commitment_loss * quantized.used).sum(1).mean()
         decoded = model.decoder(quantized.quantized_representation)
     pair = decoded[:, 0], audio[:, 0]
-    mel = mel_distance(*pair, CONFIG.sampling_rate)
-    return Losses(mel, level_distance(*pair), waveform_distance(*pair), penalty, quantized)
+    return Losses(*mel_distances(*pair), level_distance(*pair), waveform_distance(*pair), penalty, quantized)
 
 
 @torch.no_grad()
@@ -265,6 +266,24 @@ def follow(average: dict[str, Tensor], model: DacModel, step: int) -> None:
     keep = min(KEEP, (1 + step) / (10 + step))
     for key, value in model.state_dict().items():
         average[key].lerp_(value, 1 - keep)
+
+
+def mel_distances(decoded: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """The mel distance, and the same with bins weighted by the root of the original's magnitude; both [B, T].
+
+    Of the mel distance's gradient nine tenths come from bins 60 dB and more below the loud ones, which make up half
+    of its value.
+    """
+    plain = loud = decoded.new_zeros(())
+    for window, n_mels in MEL_SCALES:
+        wanted, given = (
+            mel_spectrum(x, CONFIG.sampling_rate, window, n_mels).clamp(MEL_FLOOR) for x in (audio, decoded)
+        )
+        error = (given.log10() - wanted.log10()).abs()
+        plain = plain + error.mean()
+        weight = wanted.sqrt()
+        loud = loud + (error * weight / weight.mean((1, 2), keepdim=True)).mean()
+    return plain, loud
 
 
 def waveform_distance(decoded: Tensor, audio: Tensor) -> Tensor:

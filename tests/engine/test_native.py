@@ -101,11 +101,13 @@ def test_close_to_float64_at_every_length(model, precision):
     agreement.assert_rare()
 
 
-def real_sounds(config):
-    """A second of each clip [1, T], in whole frames."""
+def real_sounds(config, seconds=1):
+    """So much of each clip [1, T], after its first second, in whole frames."""
     for path in sorted(CLIPS.glob("*.flac")):
         samples, rate = read(path)
-        audio = torch.from_numpy(resample(samples[:1, rate : 2 * rate], rate, config.sampling_rate))
+        audio = torch.from_numpy(
+            resample(samples[:1, rate : (1 + seconds) * rate], rate, config.sampling_rate)
+        )
         yield audio[:, : audio.shape[-1] // config.hop_length * config.hop_length]
 
 
@@ -133,26 +135,29 @@ def test_a_trained_model_on_real_sound():
 
 @torch.inference_mode()
 def test_the_builtin_model_is_nearer_to_exact_than_pytorch():
-    """Of small-2, float32 in any order may differ by just over the 1e-5 that near-ties are judged by: PyTorch does by 1.3e-5."""
+    """Of small-2, float32 in any order may differ by more than the 1e-5 that near-ties are judged by: PyTorch does by 5e-5."""
     model = load_model("builtin").model
     reference, exact, fast = copy.deepcopy(model).double(), NativeEngine(model, "exact"), NativeEngine(model)
-    n_codes, n_exact, n_fast = 0, 0, 0
-    for audio in real_sounds(model.config):
+    n_codes, n_exact, n_fast, worst, pytorchs_worst = 0, 0, 0, 0.0, 0.0
+    for audio in real_sounds(model.config, seconds=4):
         expected = reference.encoder(audio.double()[:, None])
         quantized = reference.quantizer(expected)
         codes, heard = quantized.audio_codes, reference.decoder(quantized.quantized_representation)[:, 0]
         pytorchs = model.encoder(audio[:, None])
         latents = latents_of(exact, audio)
         assert relative_error(latents, expected) < min(EXACT, relative_error(pytorchs, expected))
-        assert (latents - expected).abs().max() < (pytorchs - expected).abs().max()
+        worst = max(worst, (latents - expected).abs().max().item())
+        pytorchs_worst = max(pytorchs_worst, (pytorchs - expected).abs().max().item())
         assert relative_error(latents_of(fast, audio), expected) < FAST_ENCODER
         assert relative_error(exact.decode(codes), heard) < EXACT
         assert relative_error(fast.decode(codes), heard) < FAST_DECODER
         n_exact += int((exact.encode(audio) == codes).sum())
         n_fast += int((fast.encode(audio) == codes).sum())
         n_codes += codes.numel()
-    assert n_codes > 4000
-    assert min(n_exact, n_fast) >= 0.999 * n_codes
+    assert worst < pytorchs_worst
+    assert n_codes > 15000
+    assert n_exact == n_codes
+    assert n_fast >= 0.999 * n_codes
 
 
 @pytest.mark.parametrize("target", library.TARGETS)
