@@ -219,6 +219,15 @@ def test_the_codec_itself_keeps_the_stereo_image(codec, mid_side):
             assert a == pytest.approx(b, abs=0.01)
 
 
+def test_the_builtin_model_keeps_panning():
+    """Levels between the channels of real stereo, within 0.5 dB. It does not keep phase: docs/log.md, "The stereo image"."""
+    codec = Codec.from_pretrained("builtin")
+    for path in sorted(CLIPS.glob("*_st.flac")):
+        audio, rate = read(path)
+        decoded = codec.decode(codec.encode(audio[:, : 4 * rate], rate))
+        assert image(decoded)[0] == pytest.approx(image(audio[:, : 4 * rate])[0], abs=0.5), path.name
+
+
 def image(audio):
     """Panning and phase, as levels in dB: left to right and mid to side."""
     left, right = audio
