@@ -359,7 +359,7 @@ class Log:
 
     def step(self, step: int, minute: float, losses: Losses, norm: float, rate: float) -> None:
         if step % 10 == 0:
-            values = {k: float(v) for k, v in losses._asdict().items() if k != "quantized"}
+            values = {k: v.item() for k, v in losses._asdict().items() if k != "quantized"}
             self.event(step, minutes=minute, norm=norm, rate=rate, **values)
 
     def save(self, average: dict[str, Tensor], seconds: float) -> None:
