@@ -12,6 +12,8 @@ from dacodec.cli.options import Device, Engine, codec_loader, working
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.status import Status
+
     from dacodec.errors import AudioError
     from dacodec.evaluation.evaluate import Report, Sound
 
@@ -65,10 +67,10 @@ def evaluate(
         report = evaluate_pair(reference, decoded, (paths[0], paths[1]), speech=speech, metrics=chosen)
     else:
         codec = codec_loader(device, engine)(model)
-        with working("evaluating"):
+        with working("evaluating") as status:
             report = evaluate_codec(
                 codec,
-                _sounds(paths, split, limit),
+                _told(_sounds(paths, split, limit), status),
                 n_quantizers=[int(n) for n in n_quantizers.split(",") if n],
                 opus_kbps=[float(rate) for rate in opus.split(",") if rate],
                 metrics=chosen,
@@ -85,6 +87,14 @@ def evaluate(
         save_json(report, json)
     if page:
         save_html(report, page)
+
+
+def _told(sounds: Iterator[Sound | AudioError], status: Status | None) -> Iterator[Sound | AudioError]:
+    """The same, and which one it is on the terminal."""
+    for i, sound in enumerate(sounds):
+        if status is not None:
+            status.update(f"evaluating {i + 1}: {getattr(sound, 'name', 'unreadable')}")
+        yield sound
 
 
 def _sounds(paths: list[str], split: str, limit: int | None) -> Iterator[Sound | AudioError]:
