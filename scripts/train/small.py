@@ -9,7 +9,7 @@ the dilated convolutions are our own in C++ (fast_layers.py).
 
 The schedule is a list of moments: the minute, the learning rate, the weights of the losses (all linear from moment to
 moment; the last is the end), and whether the quantizer is fitted to the latents then. The quantizer is not trained by
-gradients: what nine codebooks found that way could code was a tenth as good as what is fitted. Without --init the
+gradients: nine codebooks found that way left up to nine times the error of fitted ones. Without --init the
 autoencoder goes alone until the first fit. Codes that fall out of use are set to recent latents. An average of the
 weights (EMA) is what is saved.
 """
@@ -22,7 +22,6 @@ import json
 import math
 import os
 import time
-from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +39,7 @@ from dacodec.config import DacConfig
 from dacodec.model import DacModel
 from dacodec.model.quantizer import Quantized
 from dacodec.spectra import MEL_FLOOR, MEL_SCALES, mel_spectrum
-from dacodec.training.codebooks import initialise_codebooks
+from dacodec.training.codebooks import CodebookHealth, initialise_codebooks
 
 CONFIG = DacConfig(
     encoder_hidden_size=16,
@@ -131,27 +130,6 @@ class Schedule:
         return Moment(*shared.tolist())
 
 
-class CodeUse:
-    """Which codes are used, and latents to set the others to."""
-
-    def __init__(self) -> None:
-        self.recent: deque[Tensor] = deque(maxlen=40)  # [B, N * d, F]
-        self.used = torch.zeros(CONFIG.n_codebooks, CONFIG.codebook_size)
-
-    def observe(self, quantized: Quantized) -> None:
-        self.recent.append(quantized.projected_latents.detach())
-        codes = quantized.audio_codes.transpose(0, 1).flatten(1)  # [N, B * F]
-        self.used.scatter_add_(1, codes, torch.ones_like(codes, dtype=torch.float32))
-
-    def revive(self, model: DacModel, average: dict[str, Tensor]) -> int:
-        """Set unused codes, some at a time, to recent latents, and count anew; returns how many were unused."""
-        dist.all_reduce(self.used)
-        unused = int((self.used == 0).sum())
-        revive(model, torch.cat([*self.recent], 2), self.used, average)
-        self.used.zero_()
-        return unused
-
-
 class Losses(NamedTuple):
     mel: Tensor
     loud: Tensor
@@ -190,7 +168,8 @@ def train(rank: int, args: argparse.Namespace) -> None:
     optimizer = make_optimizer(model)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    quantizing, use, schedule = args.init is not None, CodeUse(), Schedule(args.schedule)
+    quantizing, schedule = args.init is not None, Schedule(args.schedule)
+    health = CodebookHealth(CONFIG, torch.device("cpu"))
     log = Log(args.out) if rank == 0 else None
 
     for step in itertools.count():
@@ -199,7 +178,7 @@ def train(rank: int, args: argparse.Namespace) -> None:
             break
         if moment.fit:
             fit_quantizer(model, crops, average)
-            quantizing, use = True, CodeUse()
+            quantizing, health = True, CodebookHealth(CONFIG, torch.device("cpu"))
         rate = moment.rate * min(1, (step + 1) / WARMUP_STEPS)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -211,9 +190,9 @@ def train(rank: int, args: argparse.Namespace) -> None:
             optimizer.step()
         follow(average, model, step)
         if losses.quantized is not None:
-            use.observe(losses.quantized)
+            health.observe(losses.quantized)
             if step % REVIVAL_STEPS == REVIVAL_STEPS - 1 and rate > REVIVAL_RATE:
-                unused = use.revive(model, average)
+                unused = revive(model, health, average, step)
                 if log:
                     log.event(step, unused=unused)
         if log:
@@ -324,26 +303,25 @@ def fit_quantizer(model: DacModel, crops: Crops, average: dict[str, Tensor]) -> 
     dist.all_gather(everyone, latents)
     if dist.get_rank() == 0:
         initialise_codebooks(model, torch.cat(everyone), seed=0)
-    for name, tensor in model.quantizer.state_dict().items():
-        dist.broadcast(tensor, 0)
-        average[f"quantizer.{name}"].copy_(tensor)
+    share_quantizer(model, average)
 
 
 @torch.no_grad()
-def revive(model: DacModel, projected: Tensor, used: Tensor, average: dict[str, Tensor]) -> None:
-    """Set codes that nobody used, a few at a time, to projected latents of late [B, N * d, F]."""
-    for i, (q, part) in enumerate(
-        zip(model.quantizer.quantizers, projected.split(CONFIG.codebook_dim, 1), strict=True)
-    ):
-        dead = (used[i] == 0).nonzero()[:REVIVED_AT_ONCE, 0]
-        candidates = part.transpose(1, 2).flatten(0, 1)
-        chosen = candidates[torch.randint(len(candidates), (len(dead),))]
-        # Codes are found by direction alone, so a revived one may not be larger than the others: it would be
-        # taken for small latents of its direction too.
-        usual = q.codebook.weight[used[i] > 0].norm(dim=1).median()
-        q.codebook.weight[dead] = F.normalize(chosen, dim=1) * usual
-        dist.broadcast(q.codebook.weight.data, 0)
-        average[f"quantizer.quantizers.{i}.codebook.weight"][dead] = q.codebook.weight[dead]
+def revive(model: DacModel, health: CodebookHealth, average: dict[str, Tensor], step: int) -> int:
+    """Set unused codes, some at a time, to recent latents, and count anew; returns how many were unused."""
+    dist.all_reduce(health.counts)
+    unused = int((health.counts == 0).sum())
+    health.revive(model, REVIVED_AT_ONCE, seed=step)
+    share_quantizer(model, average)
+    health.reset_counts()
+    return unused
+
+
+def share_quantizer(model: DacModel, average: dict[str, Tensor]) -> None:
+    """The first process's, everywhere, and in the average as it is: it does not move from step to step."""
+    for name, tensor in model.quantizer.state_dict().items():
+        dist.broadcast(tensor, 0)
+        average[f"quantizer.{name}"].copy_(tensor)
 
 
 class Log:
