@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -152,8 +153,17 @@ def matched(audio: Samples, reference: Samples, sampling_rate: int) -> Samples:
     return np.asarray(audio * np.float32(loudness_gain(audio, sampling_rate, wanted)))
 
 
-def means(report: Report) -> list[tuple[str, float, str, dict[str, float]]]:
-    """(codec, kbit/s, pool, mean values): of each pool, and of the pools' means under the name ``all``."""
+class Mean(NamedTuple):
+    """Mean values of one codec at one rate, over a pool or, as pool ``all``, over the pools' means."""
+
+    codec: str
+    bitrate_kbps: float
+    pool: str
+    values: dict[str, float]
+
+
+def means(report: Report) -> list[Mean]:
+    """Of each codec and rate: of each pool, then of all."""
     rows = []
     kinds = dict.fromkeys((s.codec, s.n_codebooks or 0, _nominal(s)) for s in report.scores)
     for kind in kinds:
@@ -162,8 +172,8 @@ def means(report: Report) -> list[tuple[str, float, str, dict[str, float]]]:
         pools = {
             pool: _mean([s.values for s in own if s.pool == pool]) for pool in sorted({s.pool for s in own})
         }
-        rows += [(kind[0], rate, pool, values) for pool, values in pools.items()]
-        rows.append((kind[0], rate, "all", _mean(list(pools.values()))))
+        rows += [Mean(kind[0], rate, pool, values) for pool, values in pools.items()]
+        rows.append(Mean(kind[0], rate, "all", _mean(list(pools.values()))))
     return rows
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dacodec.audio import Samples, write
-from dacodec.evaluation.evaluate import Excerpt, Report, means
+from dacodec.evaluation.evaluate import Excerpt, Mean, Report, means
 from dacodec.evaluation.metrics import Metric
 from dacodec.evaluation.pictures import save_spectrograms
 from dacodec.files import new_file
@@ -79,7 +79,7 @@ def save_html(report: Report, path: Path) -> None:
         f"{len({s.file for s in report.scores})} files, means of pools.</p>",
         *([_curves(report)] if any(math.isfinite(s.bitrate_kbps) for s in report.scores) else []),
         "<h2>Scores</h2>",
-        _score_table(report, [row for row in means(report) if row[2] == "all"]),
+        _score_table(report, [mean for mean in means(report) if mean.pool == "all"]),
         "<details><summary>Pool by pool</summary>",
         _score_table(report, means(report)),
         "</details>",
@@ -103,7 +103,7 @@ def _curves(report: Report) -> str:
     """A small chart a metric: quality over true rate, one line a codec."""
     from matplotlib.figure import Figure
 
-    rows = [row for row in means(report) if row[2] == "all"]
+    rows = [mean for mean in means(report) if mean.pool == "all"]
     families = list(dict.fromkeys(codec.split(" ")[0] for codec, *_ in rows))
     columns = min(3, len(report.metrics))
     lines = -(-len(report.metrics) // columns)
@@ -129,7 +129,7 @@ def _curves(report: Report) -> str:
     return "<h2>Quality over rate</h2>\n" + picture.getvalue()[picture.getvalue().index("<svg") :]
 
 
-def _score_table(report: Report, rows: list[tuple[str, float, str, dict[str, float]]]) -> str:
+def _score_table(report: Report, rows: list[Mean]) -> str:
     head = "".join(f"<th>{html.escape(m.title)} {_arrow(m)}</th>" for m in report.metrics)
     lines = []
     for codec, rate, pool, values in rows:
