@@ -3,13 +3,17 @@ PYTHON ?= python3
 TORCH ?= torch
 BIN := .venv/bin
 
-.PHONY: demo test lint parity bench sanitize clean
+.PHONY: demo test test-targets lint parity bench sanitize clean
 
 demo: .venv/installed
 	$(BIN)/python scripts/demo.py
 
 test: .venv/test-installed lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# Engine, parity, streaming and golden tests under every instruction set that this processor has.
+test-targets: .venv/test-installed
+	$(BIN)/python scripts/test_targets.py
 
 lint: .venv/test-installed
 	$(BIN)/ruff check .

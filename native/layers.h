@@ -16,6 +16,9 @@ constexpr long WIDE = 512;
 // Fewer rows than this for each thread: they share the columns instead.
 constexpr long FEW_ROWS = 108;
 
+// Rows of so many floats that a layer waits for: the narrower, the more, or threads would meet too often.
+inline long chunk_rows(long width) { return std::clamp(110592 / width, 1728L, 6912L); }
+
 inline long round_up(long x, long unit) { return (x + unit - 1) / unit * unit; }
 
 // Floats that a layer needs for so many steps, beside its inputs and outputs.
@@ -138,7 +141,7 @@ class ConvLayer : public Layer {
             bias_.insert(bias_.end(), one.begin(), one.end());
         }
         if (l.activation == DAC_SNAKE) snake_ = SnakeWeights(l.alpha, l.out_channels, out_width, rows_out);
-        chunk = round_up(std::max(432L, 1728 / (rows_in * rows_out)), conv_->granule());
+        chunk = round_up(std::max(432L, chunk_rows(in_width) / (rows_in * rows_out)), conv_->granule());
     }
 
     Needs needs(long steps) const override {
@@ -206,7 +209,7 @@ class UnitLayer : public Layer {
         snake1_ = SnakeWeights(l.alpha1, channels, in_width);
         snake2_ = SnakeWeights(l.alpha2, channels, in_width);
         if (l.activation == DAC_SNAKE) after_ = SnakeWeights(l.alpha, channels, in_width);
-        chunk = round_up(in_width >= WIDE ? 864 : 1728, conv_->granule());
+        chunk = round_up(in_width >= WIDE ? 864 : chunk_rows(in_width), conv_->granule());
     }
 
     Needs needs(long steps) const override {
@@ -277,7 +280,7 @@ class ToAudioLayer : public Layer {
         in_width = l.in_width, out_width = 1;
         span = l.kernel;
         padding = l.padding;
-        chunk = 1728;
+        chunk = chunk_rows(in_width);
         weights_.assign(l.kernel * in_width, 0.0f);
         for (long tap = 0; tap < l.kernel; tap++)
             for (long c = 0; c < l.in_channels; c++) weights_[tap * in_width + c] = l.weight[c * l.kernel + tap];

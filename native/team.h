@@ -1,12 +1,17 @@
 // A team of threads that share out the pieces of one computation after another.
 //
 // The pieces are the same whatever the team's size, and no piece adds to another's result: one thread or many
-// give the same bytes. Teams are kept for the next call; a forked child forgets its parent's, whose threads it
-// does not have.
+// give the same bytes. Whoever is awake claims the next piece, and a computation is over when its pieces are done:
+// a thread that the system does not run has claimed none and keeps nobody waiting. One that is stopped in the middle
+// of a piece does. That happens where others want the processors, and then the caller goes on alone for a while.
+// Teams are kept for the next call; a forked child forgets its parent's, whose threads it does not have.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -18,6 +23,30 @@
 
 namespace dac {
 
+using Clock = std::chrono::steady_clock;
+
+// Whether other programs want the processors so much that threads of ours are a hindrance: they are, if the caller
+// waits for its last piece far longer than a piece takes, and little was gained before. They are tried again after
+// a while, which grows as long as that fails.
+class Crowd {
+  public:
+    bool is_dense() const { return Clock::now() < until_; }
+
+    void note(Clock::duration piece, Clock::duration waited) {
+        if (waited < 2 * piece + WAKING) return;
+        const auto now = Clock::now();
+        const bool worth_it = now - until_ > 8 * waited;
+        while_ = worth_it ? Clock::duration::zero() : std::clamp(2 * while_, SHORT, LONG);
+        until_ = now + while_;
+    }
+
+  private:
+    static constexpr Clock::duration WAKING = std::chrono::microseconds(300);  // a thread may take as long to wake
+    static constexpr Clock::duration SHORT = std::chrono::milliseconds(5), LONG = std::chrono::milliseconds(160);
+    Clock::time_point until_{};
+    Clock::duration while_{};
+};
+
 class Team {
   public:
     explicit Team(int size) : size_(size) {
@@ -25,7 +54,8 @@ class Team {
     }
 
     ~Team() {
-        wake([this] { stop_ = true; });
+        stop_.store(true);
+        wake(asleep_, awake_);
         for (auto& thread : threads_) thread.join();
     }
 
@@ -34,72 +64,86 @@ class Team {
     // f(piece, worker) for every piece from 0 to count - 1; back when all are done.
     template <class F>
     void each(long count, F f) {
-        if (size_ == 1 || count <= 1) {
+        if (size_ == 1 || count <= 1 || crowd_.is_dense()) {
             for (long i = 0; i < count; i++) f(i, 0);
             return;
         }
         call_ = [](void* context, long piece, int worker) { (*static_cast<F*>(context))(piece, worker); };
         context_ = &f;
         count_ = count;
-        next_.store(0, std::memory_order_relaxed);
-        busy_.store(size_ - 1, std::memory_order_relaxed);
-        wake([] {});
-        take(0);
-        for (int spins = 0; busy_.load(std::memory_order_acquire); pause(spins)) {
-        }
+        done_.store(0, std::memory_order_relaxed);
+        left_.store(next_round() | uint64_t(count));  // whoever claims a piece sees all of the above
+        wake(asleep_, awake_);
+        const auto began = Clock::now();
+        const long own = take(0);
+        const auto mine = Clock::now();
+        wait(waiting_, finished_, [this] { return done_.load() == count_; });
+        if (own) crowd_.note((mine - began) / own, Clock::now() - mine);
     }
 
   private:
-    static constexpr int SPINS = 4000;  // some tens of microseconds, longer than most pauses between two calls
+    static constexpr int SPINS = 1000;  // some twenty microseconds: longer than most pauses between two calls
+    static constexpr uint64_t PIECES = 0xffffffff;
 
-    static void pause(int& spins) {
-        if (++spins < SPINS) {
+    uint64_t next_round() const { return (left_.load(std::memory_order_relaxed) | PIECES) + 1; }
+
+    bool is_open() const { return (left_.load() & PIECES) != 0; }
+
+    void work(int worker) {
+        while (!stop_.load()) {
+            take(worker);
+            wait(asleep_, awake_, [this] { return is_open() || stop_.load(); });
+        }
+    }
+
+    // All pieces that this thread gets hold of, and their number.
+    long take(int worker) {
+        long made = 0, count = 0;
+        for (uint64_t left = left_.load(); left & PIECES;) {
+            if (!left_.compare_exchange_weak(left, left - 1)) continue;
+            // The caller waits for this piece, so until it is counted below the computation stays the same.
+            count = count_;
+            call_(context_, count - long(left & PIECES), worker);
+            made++;
+            left = left_.load();
+        }
+        if (made && done_.fetch_add(made) + made == count) wake(waiting_, finished_);
+        return made;
+    }
+
+    // Until ready: a moment awake, for that is quicker, and then asleep, for the processor may be wanted.
+    template <class Ready>
+    void wait(std::atomic<int>& sleepers, std::condition_variable& bell, Ready ready) {
+        for (int spins = 0; spins < SPINS; spins++) {
+            if (ready()) return;
 #if defined(__x86_64__) || defined(__i386__)
             __builtin_ia32_pause();
 #endif
-        } else {
-            std::this_thread::yield();
         }
+        std::unique_lock<std::mutex> lock(mutex_);
+        sleepers.fetch_add(1);  // before the last look: who changes what is waited for looks for sleepers afterwards
+        bell.wait(lock, ready);
+        sleepers.fetch_sub(1);
     }
 
-    template <class Change>
-    void wake(Change change) {
-        {
-            std::lock_guard<std::mutex> lock(mutex_);
-            change();
-            round_.fetch_add(1, std::memory_order_release);
-        }
-        awake_.notify_all();
-    }
-
-    void work(int worker) {
-        for (long seen = 0;; seen++) {
-            for (int spins = 0; round_.load(std::memory_order_acquire) == seen && spins < SPINS; pause(spins)) {
-            }
-            if (round_.load(std::memory_order_acquire) == seen) {
-                std::unique_lock<std::mutex> lock(mutex_);
-                awake_.wait(lock, [&] { return round_.load(std::memory_order_acquire) != seen; });
-            }
-            if (stop_) return;
-            take(worker);
-            busy_.fetch_sub(1, std::memory_order_acq_rel);
-        }
-    }
-
-    void take(int worker) {
-        for (long i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) call_(context_, i, worker);
+    void wake(std::atomic<int>& sleepers, std::condition_variable& bell) {
+        if (!sleepers.load()) return;
+        { std::lock_guard<std::mutex> lock(mutex_); }  // whoever looks for the last time is asleep then
+        bell.notify_all();
     }
 
     const int size_;
     std::vector<std::thread> threads_;
     std::mutex mutex_;
-    std::condition_variable awake_;
-    std::atomic<long> round_{0}, next_{0};
-    std::atomic<int> busy_{0};
-    bool stop_ = false;
+    std::condition_variable awake_, finished_;
+    std::atomic<int> asleep_{0}, waiting_{0};
+    std::atomic<bool> stop_{false};
+    std::atomic<uint64_t> left_{0};  // a round's number, and how many of its pieces nobody has claimed
+    std::atomic<long> done_{0};
     void (*call_)(void*, long, int) = nullptr;
     void* context_ = nullptr;
     long count_ = 0;
+    Crowd crowd_;
 };
 
 // Guards what calls take and give back: teams here, workspaces in network.h. Held across a fork, so that the

@@ -74,7 +74,8 @@ class Codec:
             source: ``"builtin"``, a folder, a hub id such as ``"descript/dac_44khz"``, or a Descript ``.pth``.
             engine: ``"auto"``, ``"native"``, ``"torch"`` or ``"torch-compile"``.
             precision: of the native engine: ``"fast"``, or ``"exact"`` to PyTorch's own rounding.
-            threads: of the native engine; left out, as many as PyTorch uses.
+            threads: of the native engine, at most one a core; left out, as many as PyTorch uses and a
+                container's quota allows.
 
         Raises:
             CheckpointError: if the weights cannot be found or do not fit.

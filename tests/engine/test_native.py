@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from codes import CodeAgreement, compare_codes
+from codes import MAX_LATENT_ERROR, CodeAgreement, compare_codes
+from rounding import FLOOR, limit, rms_error, worst_error
 from weights import random_audio, random_weights
 
 from dacodec.audio import read, resample
@@ -43,8 +44,19 @@ SHAPES = {
         n_codebooks=6,
     ),
 }
-# Relative rms error against float64.
-EXACT, FAST_ENCODER, FAST_DECODER = 1e-5, 4e-5, 1e-4
+
+
+def exact_limit(pytorchs):
+    """Relative rms error against float64, where PyTorch's is ``pytorchs``."""
+    return limit(pytorchs, times=2)
+
+
+def fast_limit(pytorchs):
+    """Winograd's transforms of tiles of 6 lose some digits."""
+    return limit(pytorchs, times=16, floor=1e-5)
+
+
+LIMITS = {"exact": exact_limit, "fast": fast_limit}
 
 
 def make_model(seed=0, **config):
@@ -56,17 +68,10 @@ def make_model(seed=0, **config):
     return model.eval()
 
 
-def relative_error(x, reference):
-    assert x.shape == reference.shape
-    if not x.numel():
-        return 0.0
-    return ((x.double() - reference).square().mean() / reference.square().mean()).sqrt().item()
-
-
-def latents_of(engine, audio):
+def latents_of(engine, audio, threads=1):
     """What the engine's encoder hands to its quantizer: [B, D, F] of audio [B, T]."""
     encoder, geometry = engine.packed().encoder, engine.geometry
-    rows = [encoder.run(row[:, None], geometry.frames(len(row)), engine.threads) for row in audio]
+    rows = [encoder.run(row[:, None], geometry.frames(len(row)), threads) for row in audio]
     return torch.stack(rows)[..., : geometry.config.hidden_size].transpose(1, 2)
 
 
@@ -80,25 +85,46 @@ def small():
     return make_model(**SHAPES["primes, widths of no multiple"])
 
 
+class Judge:
+    """A model in float64, and how far from it PyTorch's float32 is: what an engine is measured against."""
+
+    def __init__(self, model):
+        self.model, self.reference = model, copy.deepcopy(model).double()
+        self.agreement, self.pytorchs = CodeAgreement(), CodeAgreement()
+        self.n_codes = self.n_same = 0
+
+    def judge(self, engine, audio):
+        """Assert that latents, codes and audio of ``audio`` [1, T] are as near to float64 as they should be."""
+        limit_of = LIMITS[engine.precision]
+        expected = self.reference.encoder(audio.double()[:, None])
+        codes = self.reference.quantizer(expected).audio_codes
+        pytorchs, latents = self.model.encoder(audio[:, None]), latents_of(engine, audio)
+        assert rms_error(latents, expected) <= limit_of(rms_error(pytorchs, expected))
+        made = engine.encode(audio)
+        self.n_same += int((made == codes).sum())
+        self.n_codes += codes.numel()
+        if engine.precision == "exact":
+            worst = limit(worst_error(pytorchs, expected), times=2, floor=MAX_LATENT_ERROR)
+            state, theirs = self.model.state_dict(), self.model.quantizer(pytorchs).audio_codes
+            self.agreement += compare_codes(made, codes, latents, expected, state, worst)
+            self.pytorchs += compare_codes(theirs, codes, pytorchs, expected, state, worst)
+        if engine.geometry.samples(codes.shape[-1]):
+            heard = decoded(self.reference, codes)
+            error = rms_error(engine.decode(codes), heard)
+            assert error <= limit_of(rms_error(decoded(self.model, codes), heard))
+
+
+def decoded(model, codes):
+    return model.decoder(model.quantizer.from_codes(codes).quantized_representation)[:, 0]
+
+
 @pytest.mark.parametrize("precision", ["exact", "fast"])
 @torch.inference_mode()
 def test_close_to_float64_at_every_length(model, precision):
-    engine = NativeEngine(model, precision, threads=1)
-    reference, geometry = copy.deepcopy(model).double(), model.geometry
-    agreement = CodeAgreement()
+    engine, judge = NativeEngine(model, precision, threads=1), Judge(model)
     for frames in (1, 2, 3, 7, 40):
-        audio = random_audio(frames, 1, frames * geometry.config.hop_length)[:, 0]
-        expected = reference.encoder(audio.double()[:, None])
-        latents = latents_of(engine, audio)
-        codes = reference.quantizer(expected).audio_codes
-        assert relative_error(latents, expected) < (EXACT if precision == "exact" else FAST_ENCODER)
-        if precision == "exact":
-            agreement += compare_codes(engine.encode(audio), codes, latents, expected, model.state_dict())
-        if geometry.samples(codes.shape[-1]):
-            heard = reference.decoder(reference.quantizer.from_codes(codes).quantized_representation)[:, 0]
-            error = relative_error(engine.decode(codes), heard)
-            assert error < (EXACT if precision == "exact" else FAST_DECODER)
-    agreement.assert_rare()
+        judge.judge(engine, random_audio(frames, 1, frames * model.config.hop_length)[:, 0])
+    judge.agreement.assert_rare()
 
 
 def real_sounds(config, seconds=1):
@@ -111,78 +137,69 @@ def real_sounds(config, seconds=1):
         yield audio[:, : audio.shape[-1] // config.hop_length * config.hop_length]
 
 
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+@pytest.mark.parametrize("name", ["small-1", "builtin"])
 @torch.inference_mode()
-def test_a_trained_model_on_real_sound():
-    model = load_model("small-1").model
-    reference, exact, fast = copy.deepcopy(model).double(), NativeEngine(model, "exact"), NativeEngine(model)
-    agreement, n_codes, n_same = CodeAgreement(), 0, 0
-    for audio in real_sounds(model.config):
-        expected = reference.encoder(audio.double()[:, None])
-        codes = reference.quantizer(expected).audio_codes
-        heard = reference.decoder(reference.quantizer.from_codes(codes).quantized_representation)[:, 0]
-        latents = latents_of(exact, audio)
-        agreement += compare_codes(exact.encode(audio), codes, latents, expected, model.state_dict())
-        n_same += int((fast.encode(audio) == codes).sum())
-        n_codes += codes.numel()
-        assert relative_error(latents, expected) < EXACT
-        assert relative_error(exact.decode(codes), heard) < EXACT
-        assert relative_error(latents_of(fast, audio), expected) < FAST_ENCODER
-        assert relative_error(fast.decode(codes), heard) < FAST_DECODER
-    agreement.assert_rare()
-    assert n_codes > 4000
-    assert n_same >= 0.999 * n_codes
+def test_a_trained_model_on_real_sound(name, precision):
+    model = load_model(name).model
+    engine, judge = NativeEngine(model, precision), Judge(model)
+    for audio in real_sounds(model.config, seconds=1 if name == "small-1" else 4):
+        judge.judge(engine, audio)
+    assert judge.n_codes > 4000
+    assert judge.n_same >= 0.999 * judge.n_codes
+    # Near-ties are all that differs, and no more often than PyTorch's own float32 meets them here: the rule's 1 frame
+    # in 10,000 cannot be counted on some 2,000 frames.
+    assert judge.agreement.affected_frames <= 1 + 2 * judge.pytorchs.affected_frames
 
 
-@torch.inference_mode()
-def test_the_builtin_model_is_nearer_to_exact_than_pytorch():
-    """Of small-2, float32 in any order may differ by more than the 1e-5 that near-ties are judged by: PyTorch does by 5e-5."""
-    model = load_model("builtin").model
-    reference, exact, fast = copy.deepcopy(model).double(), NativeEngine(model, "exact"), NativeEngine(model)
-    n_codes, n_exact, n_fast, worst, pytorchs_worst = 0, 0, 0, 0.0, 0.0
-    for audio in real_sounds(model.config, seconds=4):
-        expected = reference.encoder(audio.double()[:, None])
-        quantized = reference.quantizer(expected)
-        codes, heard = quantized.audio_codes, reference.decoder(quantized.quantized_representation)[:, 0]
-        pytorchs = model.encoder(audio[:, None])
-        latents = latents_of(exact, audio)
-        assert relative_error(latents, expected) < min(EXACT, relative_error(pytorchs, expected))
-        worst = max(worst, (latents - expected).abs().max().item())
-        pytorchs_worst = max(pytorchs_worst, (pytorchs - expected).abs().max().item())
-        assert relative_error(latents_of(fast, audio), expected) < FAST_ENCODER
-        assert relative_error(exact.decode(codes), heard) < EXACT
-        assert relative_error(fast.decode(codes), heard) < FAST_DECODER
-        n_exact += int((exact.encode(audio) == codes).sum())
-        n_fast += int((fast.encode(audio) == codes).sum())
-        n_codes += codes.numel()
-    assert worst < pytorchs_worst
-    assert n_codes > 15000
-    assert n_exact == n_codes
-    assert n_fast >= 0.999 * n_codes
+def targets_here():
+    best = library.load_library("generic").best_target().decode()
+    return library.TARGETS[library.TARGETS.index(best) :]
 
 
+@pytest.mark.parametrize("precision", ["exact", "fast"])
 @pytest.mark.parametrize("target", library.TARGETS)
-def test_every_instruction_set_that_runs_here(small, target):
-    here = library.load_library("generic").best_target().decode()
-    if library.TARGETS.index(target) < library.TARGETS.index(here):
-        # It must not be chosen then.
-        assert library.load_library().target != target
+@torch.inference_mode()
+def test_every_instruction_set_that_runs_here(small, target, precision):
+    if target not in targets_here():
+        with pytest.raises(
+            EngineError, match=rf"no target '{target}' on this machine, which can run .*generic"
+        ):
+            NativeEngine(small, target=target)
         return
-    engine, torch_engine = NativeEngine(small, "exact", 1, target), TorchEngine(small)
-    audio = random_audio(3, 2, 50 * small.config.hop_length)[:, 0]
-    codes = torch_engine.encode(audio)
-    assert torch.equal(engine.encode(audio), codes)
-    torch.testing.assert_close(engine.decode(codes), torch_engine.decode(codes), rtol=0, atol=1e-5)
+    judge = Judge(small)
+    judge.judge(
+        NativeEngine(small, precision, 1, target), random_audio(3, 1, 50 * small.config.hop_length)[:, 0]
+    )
+    judge.agreement.assert_rare()
+
+
+def test_the_environment_chooses_the_instruction_set(small, monkeypatch):
+    for target in targets_here():
+        monkeypatch.setenv("DACODEC_NATIVE_TARGET", target)
+        assert library.load_library().target == target
+        assert library.load_library("generic").target == "generic"
+    monkeypatch.setenv("DACODEC_NATIVE_TARGET", "sse9")
+    with pytest.raises(EngineError, match=r"no target 'sse9'.*DACODEC_NATIVE_TARGET"):
+        NativeEngine(small)
+    monkeypatch.setenv("DACODEC_NATIVE_TARGET", "")
+    assert library.load_library().target == targets_here()[0]
 
 
 @pytest.mark.parametrize("precision", ["exact", "fast"])
 def test_threads_do_not_show(model, precision):
-    one, three = (NativeEngine(model, precision, threads) for threads in (1, 3))
+    engine, geometry = NativeEngine(model, precision, 1), model.geometry
+    packed = engine.packed()
     # Long enough for several blocks and chunks of every layer.
     audio = random_audio(5, 1, 30 * model.config.hop_length)[:, 0]
-    assert torch.equal(latents_of(one, audio), latents_of(three, audio))
-    codes = one.encode(audio)
-    assert torch.equal(three.encode(audio), codes)
-    assert torch.equal(three.decode(codes), one.decode(codes))
+    latents, codes = latents_of(engine, audio), engine.encode(audio)
+    vectors, samples = packed.embed(codes[0]), geometry.samples(codes.shape[-1])
+    heard = packed.decoder.run(vectors, samples, 1)
+    for threads in (2, 3, 9):  # more than there are cores, too
+        assert torch.equal(latents_of(engine, audio, threads), latents)
+        rows = packed.encoder.run(audio[0][:, None], geometry.frames(audio.shape[1]), threads)
+        assert torch.equal(packed.quantizer.quantize(rows, codes.shape[1], threads), codes[0])
+        assert torch.equal(packed.decoder.run(vectors, samples, threads), heard)
 
 
 def test_pushes_do_not_show(model):
@@ -224,10 +241,12 @@ def test_fewer_codebooks(small):
     engine = NativeEngine(small, "exact", 1)
     audio = random_audio(8, 1, 30 * small.config.hop_length)[:, 0]
     codes = engine.encode(audio)
+    exact, eager = TorchEngine(copy.deepcopy(small).double()), TorchEngine(small)
     for n in range(1, 5):
         assert torch.equal(engine.encode(audio, n_quantizers=n), codes[:, :n])
-        expected = TorchEngine(small).decode(codes[:, :n])
-        torch.testing.assert_close(engine.decode(codes[:, :n]), expected, rtol=0, atol=1e-5)
+        expected, pytorchs = exact.decode(codes[:, :n]), eager.decode(codes[:, :n])
+        error = rms_error(engine.decode(codes[:, :n]), expected)
+        assert error <= exact_limit(rms_error(pytorchs, expected))
 
 
 def test_rows_end_where_they_end(small):
@@ -263,7 +282,7 @@ def test_changed_weights_are_packed_again(small):
     assert engine.packed() is before
     with torch.no_grad():
         model.encoder.conv2.bias += 1
-    assert relative_error(latents_of(engine, audio), (first + 1).double()) < EXACT
+    assert rms_error(latents_of(engine, audio), first + 1) <= FLOOR
     assert engine.packed() is not before
     model.double()
     with pytest.raises(EngineError, match="engine='torch'"):
@@ -325,10 +344,10 @@ def test_without_a_compiled_library_auto_tells_and_falls_back(small, monkeypatch
 
     monkeypatch.setattr(room, "is_built", lambda: False)
     monkeypatch.setattr(library, "is_built", lambda: False)
-    library.load_library.cache_clear()
+    library._load.cache_clear()
     room._tell_once.cache_clear()
     with pytest.warns(UserWarning, match="without its native engine"):
         assert isinstance(make_engine(small), TorchEngine)
     with pytest.raises(EngineError, match="compiler"):
         make_engine(small, "native")
-    library.load_library.cache_clear()
+    library._load.cache_clear()

@@ -13,14 +13,12 @@ import running
 import torch
 import torch.nn.functional as F
 from codes import CodeAgreement
+from rounding import peak_error
 
 from dacodec import DacModel
 
 # The original has no other mode in which its outputs are Hugging Face's too.
 CASES = {case["name"]: {**case, "gradients": False} for case in cases.live_cases() if case["mode"] == "eval"}
-# As shipped, 10 s at full width cannot be asked to keep latents within 1e-5 of their rms: it was 1.15e-5. That is
-# fp32 alone (from float64, ours were 1.23e-5 away and the original's 1.10e-5); with the same weights it was 0.
-AS_SHIPPED = [name for name in CASES if name != "full_16khz_10s"]
 
 total = CodeAgreement()
 worst_errors: dict[str, float] = {}
@@ -51,13 +49,16 @@ def test_same_results_with_the_same_folded_weights(name):
     note(*running.compare(running.run_ours(model, case), reference, model), "same weights")
 
 
-@pytest.mark.parametrize("name", AS_SHIPPED)
+@pytest.mark.parametrize("name", CASES)
 def test_same_results_as_shipped(name):
     case = CASES[name]
     theirs = descript.build(case)
     reference = descript.run(theirs, case)
     model = running.ours(case)
-    agreement, errors = running.compare(running.run_ours(model, case), reference, model)
+    # Other weights by a bit or few: both are as near to float64 as float32 can be, and so to each other.
+    exact = descript.run(descript.build(case, torch.float64), case, torch.float64)
+    allowed = running.limits(reference, exact)
+    agreement, errors = running.compare(running.run_ours(model, case), exact, model, allowed)
 
     # Its forward pads to whole hops and cuts the audio again.
     audio = running.case_audio(case)
@@ -67,8 +68,8 @@ def test_same_results_as_shipped(name):
         ours = model(padded, case["n_quantizers"])
     if torch.equal(ours.audio_codes, whole["codes"]):
         values = ours.audio_values[..., : audio.shape[-1]]
-        errors["forward.audio_values"] = running.relative_error(values, whole["audio"][:, 0])
-        running.assert_small(errors)
+        errors["forward.audio_values"] = peak_error(values, whole["audio"][:, 0])
+        running.assert_small(errors, allowed)
     else:
         # The same near-ties, as `compare` found them to be.
         differ = (ours.audio_codes != whole["codes"]).any(1).sum()

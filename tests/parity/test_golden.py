@@ -9,6 +9,7 @@ import descript
 import pytest
 import running
 import torch
+from rounding import limit, peak_error, plain_kernels, rms_error
 from safetensors import safe_open
 
 from dacodec import DacModel
@@ -51,42 +52,59 @@ def outputs(tensors):
     return {key: value for key, value in tensors.items() if not key.startswith(prefixes)}
 
 
+# The stored results are of float64, rounded to float32 once; of this they are a ten-millionth off.
+STORED = 1e-6
+
+
+def in_float64(case):
+    return running.run_ours(running.ours(case, torch.float64), case, torch.float64)
+
+
+def in_float32(case, exact):
+    """Our results, and what they may be off: so many times what the same model is by PyTorch's plain kernels."""
+    model = running.ours(case)
+    with plain_kernels():
+        plain = running.run_ours(model, case)
+    return model, running.run_ours(model, case), running.limits(plain, exact)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_are_those_of_transformers(name):
     case = {**CASES[name], "gradients": False}
-    model = running.ours(case)
-    results = running.run_ours(model, case)
+    exact = in_float64(case)
+    model, results, allowed = in_float32(case, exact)
     assert torch.equal(results["forward.audio_values"], results["audio_values"][..., : case["samples"]])
     for tensors in references(name):
-        agreement, _ = running.compare(results, outputs(tensors), model)
+        assert torch.equal(exact["audio_codes"], tensors["audio_codes"].long())
+        stored = {key: value for key, value in outputs(tensors).items() if key != "audio_codes"}
+        running.assert_small({k: peak_error(exact[k], value) for k, value in stored.items()}, most=STORED)
+        agreement, _ = running.compare(results, outputs(tensors), model, allowed)
         # The stored codes are no near-ties, so that they are everybody's.
         assert not agreement.affected_frames
-
-
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case["float64"]])
-def test_codes_are_those_of_transformers_in_float64(name):
-    case = {**CASES[name], "gradients": False}
-    results = running.run_ours(running.ours(case, torch.float64), case, torch.float64)
-    for tensors in references(name):
-        assert torch.equal(results["audio_codes"], tensors["audio_codes"].long())
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case["gradients"]])
 def test_gradients_are_those_of_transformers(name):
     case = CASES[name]
-    exact = running.only_gradients(run_ours(case, torch.float64))
-    rounded = running.only_gradients(run_ours(case, torch.float32))
+    exact, rounded = (
+        running.only_gradients(run_ours(case, dtype)) for dtype in (torch.float64, torch.float32)
+    )
+    with plain_kernels():
+        plain = running.only_gradients(run_ours(case, torch.float32))
     for tensors in references(name):
         reference = running.with_unused(running.only_gradients(tensors), exact)
-        exact = running.with_unused(exact, reference)
-        running.assert_small(
-            {key: running.relative_error(exact[key], value) for key, value in reference.items()}
-        )
-        # In fp32 what nearly cancels is mostly rounding, so the gradient is taken as one vector.
-        rounded = running.with_unused(rounded, reference)
-        difference = torch.cat([(rounded[key] - value).flatten() for key, value in reference.items()])
-        whole = torch.cat([value.flatten() for value in reference.values()])
-        running.assert_small({"the whole gradient": (difference.norm() / whole.norm()).item()})
+        ours = running.with_unused(exact, reference)
+        running.assert_small({k: peak_error(ours[k], value) for k, value in reference.items()}, most=STORED)
+        # In float32 what nearly cancels is mostly rounding, so the gradient is taken as one vector.
+        errors = [
+            rms_error(as_vector(g, reference), as_vector(reference, reference)) for g in (rounded, plain)
+        ]
+        assert errors[0] <= limit(errors[1], floor=running.MAX_ERROR)
+
+
+def as_vector(gradients, reference):
+    gradients = running.with_unused(gradients, reference)
+    return torch.cat([gradients[key].flatten() for key in reference])
 
 
 def run_ours(case, dtype):
@@ -98,16 +116,19 @@ def test_from_latents_is_that_of_transformers_5(name):
     case, tensors = HUGGING_FACE["hf5"][name]
     results = running.run_from_latents(running.ours(case), tensors["projected_latents"])
     reference = only(tensors, "from_latents")
-    running.assert_small(
-        {key: running.relative_error(results[key], value) for key, value in reference.items()}
-    )
+    running.assert_small({key: peak_error(results[key], value) for key, value in reference.items()})
 
 
 @pytest.mark.parametrize("name", DESCRIPT)
 def test_outputs_are_those_of_the_original(name):
+    """Its folded weights differ from ours by a rounding to float32, so that float64 shows 1e-5 too."""
     case, tensors = DESCRIPT[name]
-    model = running.ours(case)
-    agreement, _ = running.compare(running.run_ours(model, case), outputs(tensors), model)
+    exact = in_float64(case)
+    assert torch.equal(exact["audio_codes"], tensors["audio_codes"].long())
+    stored = {key: value for key, value in outputs(tensors).items() if key != "audio_codes"}
+    running.assert_small({key: peak_error(exact[key], value) for key, value in stored.items()})
+    model, results, allowed = in_float32(case, exact)
+    agreement, _ = running.compare(results, outputs(tensors), model, allowed)
     assert not agreement.affected_frames
 
 

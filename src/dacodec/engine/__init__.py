@@ -27,7 +27,8 @@ def make_engine(
     Args:
         name: ``"auto"`` is native for float32 on the CPU where it was built, and torch otherwise.
         precision: of the native engine, ``"fast"`` or ``"exact"``; the others are exact.
-        threads: of each call of the native engine; left out, as many as PyTorch uses, as the others do.
+        threads: of each call of the native engine, at most one a core; left out, as many as PyTorch uses
+            and a container's quota allows.
 
     Raises:
         EngineError: for an unknown name or precision, or if the native engine was not built.

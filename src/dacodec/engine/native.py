@@ -29,6 +29,7 @@ from dacodec.engine.native_library import (
     WinogradMatrices,
     load_library,
 )
+from dacodec.engine.threads import default_threads, usable_cores
 from dacodec.engine.winograd import winograd
 from dacodec.errors import EngineError
 from dacodec.model import DacModel
@@ -64,11 +65,14 @@ class NativeEngine:
     Args:
         precision: ``"fast"`` uses Winograd's algorithm, relative errors of some 1e-5; ``"exact"`` convolves
             directly, some 1e-6.
-        threads: of each call; left out, as many as PyTorch uses. The result does not depend on it.
-        target: the instruction set, ``"avx512"``, ``"avx2"`` or ``"generic"``; left out, the processor's best.
+        threads: of each call, of which only as many run as the process may use cores; left out,
+            :func:`~dacodec.engine.threads.default_threads`. The result does not depend on it.
+        target: the instruction set, ``"avx512"``, ``"avx2"`` or ``"generic"``; left out, the one that
+            the environment variable ``DACODEC_NATIVE_TARGET`` names, else the processor's best.
 
     Raises:
-        EngineError: if the engine was not built, or for an unknown precision.
+        EngineError: if the engine was not built, for an unknown precision, or for a target that is unknown or
+            that this processor does not have.
     """
 
     def __init__(
@@ -94,7 +98,8 @@ class NativeEngine:
 
     @property
     def threads(self) -> int:
-        return self._threads or torch.get_num_threads()
+        """Of each call: those asked for, at most one a core."""
+        return min(self._threads or default_threads(), usable_cores())
 
     def encode(self, audio: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
         packed, geometry = self.packed(), self.geometry

@@ -7,6 +7,7 @@ which is the best for this processor.
 from __future__ import annotations
 
 import ctypes
+import os
 from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from dacodec.errors import EngineError
 
 TARGETS = ("avx512", "avx2", "generic")  # best first
+TARGET_VARIABLE = "DACODEC_NATIVE_TARGET"
 
 KINDS = {"conv": 0, "unit": 1, "down": 2, "up": 3}
 ACTIVATIONS = {"none": 0, "snake": 1, "tanh": 2}
@@ -97,20 +99,28 @@ def is_built() -> bool:
     return library_path("generic").exists()
 
 
-@cache
 def load_library(target: str | None = None) -> Library:
-    """The library for ``target``; left out, for the best instruction set that this processor has.
+    """The library for ``target``; left out, for the instruction set that ``DACODEC_NATIVE_TARGET`` names in the
+    environment, else for the best one that this processor has.
 
     Raises:
-        EngineError: if the package was installed without it.
+        EngineError: if the package was installed without it, or the processor cannot run it.
     """
+    return _load(target or os.environ.get(TARGET_VARIABLE) or None)
+
+
+@cache
+def _load(target: str | None) -> Library:
     if not is_built():
         raise EngineError(
             "the native engine was not built, for want of a C++ compiler; install one (g++ or clang++) and "
             "install dacodec again, or use engine='torch'"
         )
-    if target is None:
-        best = Library(library_path("generic")).best_target().decode()
-        built = [t for t in TARGETS[TARGETS.index(best) :] if library_path(t).exists()]
-        target = built[0]
-    return Library(library_path(target))
+    best = Library(library_path("generic")).best_target().decode()
+    here = [t for t in TARGETS[TARGETS.index(best) :] if library_path(t).exists()]
+    if target is not None and target not in here:
+        raise EngineError(
+            f"the native engine has no target {target!r} on this machine, which can run "
+            f"{', '.join(here)}; choose one of these, by {TARGET_VARIABLE} or target="
+        )
+    return Library(library_path(target or here[0]))
