@@ -193,7 +193,7 @@ def _check_apart(jobs: Sequence[Job], sources: Sequence[Path]) -> None:
         other = made.setdefault(_spelt_once(job.output), job)
         if other is not job:
             raise OutputError(
-                f"{other.source} and {job.source} would both become {job.output}; give each an output folder of its own"
+                f"{other.source} and {job.source} would both become {job.output}; do one of them apart, with another output"
             )
     read = {identity: source for source in sources if (identity := _identity(source))}
     for job in jobs:
