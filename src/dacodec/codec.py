@@ -181,8 +181,9 @@ class Codec:
             audios: as for :meth:`encode`, of any lengths and numbers of channels.
             sampling_rates: of each, or one for all, in Hz. Left out only where all bring theirs.
         """
-        one_for_all = sampling_rates is None or np.ndim(sampling_rates) == 0
-        rates: Any = [sampling_rates] * len(audios) if one_for_all else sampling_rates
+        rates: Any = sampling_rates
+        if rates is None or np.ndim(rates) == 0:
+            rates = [rates] * len(audios)
         if len(rates) != len(audios):
             raise AudioError(f"{len(audios)} recordings but {len(rates)} sampling rates; give one for each")
         given = [

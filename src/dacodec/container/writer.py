@@ -183,7 +183,11 @@ class Writer:
             raise CodesError(
                 f"codes have shape {codes.shape}; expected [channels, codebooks, frames] = "
                 f"[{expected[0]}, {expected[1]}, any]"
-                + ("; give the transpose, codes.swapaxes(1, 2)" if codes.shape[::2] == expected else "")
+                + (
+                    "; give the transpose, codes.swapaxes(1, 2)"
+                    if codes.ndim == 3 and codes.shape[::2] == expected
+                    else ""
+                )
             )
         if codes.dtype.kind not in "iu":
             raise CodesError(
