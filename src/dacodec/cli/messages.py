@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
 from dacodec.errors import shown
 
 
 def say(line: object) -> None:
     """A line on standard output."""
-    print(shown(line))
+    _write(sys.stdout, shown(line))
 
 
 def complain(error: object) -> None:
     """A line on standard error."""
-    print("dacodec: " + shown(" ".join(str(error).split())), file=sys.stderr)
+    _write(sys.stderr, "dacodec: " + shown(" ".join(str(error).split())))
+
+
+def _write(file: TextIO, line: str) -> None:
+    file.write(line + "\n")  # at once: several threads may tell of something
