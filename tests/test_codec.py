@@ -1,8 +1,10 @@
 """Any audio in, as much audio out; files; refusals."""
 
+import io
 import threading
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from models import SHAPES, save_model
 
 from dacodec import Codec, Encoded
 from dacodec.audio import as_float, loudness_lufs, read, resample
-from dacodec.container import Reader
+from dacodec.container import Reader, Writer
 from dacodec.engine import TorchEngine
 from dacodec.engine.base import Pushed
 from dacodec.engine.batches import MAX_WASTE, padding_waste, plan_batches
@@ -320,8 +322,51 @@ def test_codes_from_outside(codec):
     codes[2, 5] = 64
     with pytest.raises(CodesError, match="code 64 at item 0, codebook 2, frame 5"):
         codec.from_codes(codes)
-    with pytest.raises(CodesError, match="integers"):
-        codec.from_codes(codes * 1.0)
+    for floats in (codes * 1.0, torch.from_numpy(codes).half()):
+        with pytest.raises(CodesError, match=r"integers, got torch.float\d+: .*round and convert .*argmax"):
+            codec.from_codes(floats)
+    with pytest.raises(CodesError, match=r"integers, got torch.bool: convert them"):
+        codec.from_codes(codes > 2)
+
+
+def test_codes_with_time_first(codec):
+    codes = codec.encode(tone(32000), 16000).codes
+    assert codes.shape[2] > codec.n_codebooks
+    for turned in (codes[0].T, codes.swapaxes(1, 2), torch.from_numpy(codes[0].T.astype(np.int64))):
+        with pytest.raises(CodesError, match=r"time seems to come first: give their transpose"):
+            codec.from_codes(turned)
+    writer = Writer(io.BytesIO(), codec.from_codes(codes).header())
+    with pytest.raises(CodesError, match=r"expected \[channels, codebooks, frames\].*; give the transpose"):
+        writer.write(codes.swapaxes(1, 2))
+    wide = np.zeros((codec.n_codebooks + 1,) * 2, int)  # no transpose would fit
+    with pytest.raises(CodesError, match=r"got \(1, \d+, \d+\)$"):
+        codec.from_codes(wide)
+
+
+def test_audio_as_data_loaders_hand_it_out(codec):
+    samples = tone(3000, rate=22050)
+    expected = codec.encode(samples, 22050)
+    row = {"path": "a.wav", "array": samples, "sampling_rate": 22050}
+    decoder = SimpleNamespace(
+        get_all_samples=lambda: SimpleNamespace(data=torch.from_numpy(samples)[None], sample_rate=22050)
+    )
+    for given, flat in ((row, True), (decoder, False), (decoder.get_all_samples(), False)):
+        encoded = codec.encode(given)
+        assert (encoded.sampling_rate, encoded.n_samples, encoded.flat) == (22050, 3000, flat)
+        np.testing.assert_array_equal(encoded.codes, expected.codes)
+        with pytest.raises(AudioError, match="22050 Hz, and 16000 Hz was given"):
+            codec.encode(given, 16000)
+    with pytest.raises(AudioError, match="give it, in Hz"):
+        codec.encode(samples)
+    mixed = [row, samples, decoder]
+    for rates in ([None, 22050, None], 22050, np.int64(22050), [22050] * 3):
+        for encoded in codec.encode_batch(mixed, rates):
+            np.testing.assert_array_equal(encoded.codes, expected.codes)
+    assert len(codec.encode_batch([row, decoder])) == 2
+    with pytest.raises(AudioError, match="give it, in Hz"):
+        codec.encode_batch(mixed)
+    with pytest.raises(AudioError, match="22050 Hz, and 44100 Hz was given"):
+        codec.encode_batch(mixed, 44100)
 
 
 def test_truncated_file(codec, tmp_path):

@@ -107,7 +107,7 @@ class Codec:
     def encode(
         self,
         audio: Any,
-        sampling_rate: int,
+        sampling_rate: int | None = None,
         *,
         n_quantizers: int | None = None,
         bitrate_kbps: float | None = None,
@@ -117,8 +117,10 @@ class Codec:
         """Audio to codes.
 
         Args:
-            audio: NumPy array or torch tensor, [T] or [C, T], floats in [-1, 1] or integers of full scale.
-            sampling_rate: of ``audio``, in Hz; any.
+            audio: NumPy array or torch tensor, [T] or [C, T], floats in [-1, 1] or integers of full scale; or
+                such an array with its rate, as data loaders hand it out: a row ``{"array", "sampling_rate"}`` of
+                Hugging Face's datasets, a decoder with ``get_all_samples()``, torchcodec's ``AudioSamples``.
+            sampling_rate: of ``audio``, in Hz; any. Left out only where ``audio`` brings it.
             n_quantizers: codebooks to use, 1..N; left out, all.
             bitrate_kbps: instead, as many codebooks as fit in this rate of all channels together.
             loudness_lufs: bring the audio to this loudness (ITU-R BS.1770) before coding, as far as it does
@@ -127,7 +129,8 @@ class Codec:
                 where the channels agree or differ, and what is in the middle stays there.
 
         Raises:
-            AudioError: if the audio is empty or of a wrong shape or dtype, or holds NaN or infinity.
+            AudioError: if the audio is empty or of a wrong shape or dtype, or holds NaN or infinity; if its rate
+                is not known, or contradicts the one that it brings.
             CodesError: if ``n_quantizers`` or ``bitrate_kbps`` cannot be had.
         """
         given = _given(audio, sampling_rate, loudness_lufs, mid_side)
@@ -164,7 +167,7 @@ class Codec:
     def encode_batch(
         self,
         audios: Sequence[Any],
-        sampling_rates: int | Sequence[int],
+        sampling_rates: int | Sequence[int | None] | None = None,
         *,
         n_quantizers: int | None = None,
         bitrate_kbps: float | None = None,
@@ -176,10 +179,12 @@ class Codec:
         Recordings of like length go through the model together, padded and masked (``engine/batches.py``).
 
         Args:
-            audios: arrays as for :meth:`encode`, of any lengths and numbers of channels.
-            sampling_rates: of each, or one for all, in Hz.
+            audios: as for :meth:`encode`, of any lengths and numbers of channels.
+            sampling_rates: of each, or one for all, in Hz. Left out only where all bring theirs.
         """
-        rates = [sampling_rates] * len(audios) if isinstance(sampling_rates, int) else sampling_rates
+        rates: Any = sampling_rates
+        if rates is None or np.ndim(rates) == 0:
+            rates = [rates] * len(audios)
         if len(rates) != len(audios):
             raise AudioError(f"{len(audios)} recordings but {len(rates)} sampling rates; give one for each")
         given = [
@@ -369,13 +374,14 @@ class _Given(NamedTuple):
     flat: bool  # it came as [T]
 
 
-def _given(audio: Any, sampling_rate: int, loudness_lufs: float | None, mid_side: bool) -> _Given:
-    samples, sampling_rate = audio_io.as_float(audio), audio_io.check_sampling_rate(sampling_rate)
+def _given(audio: Any, sampling_rate: int | None, loudness_lufs: float | None, mid_side: bool) -> _Given:
+    audio, rate = audio_io.unpacked(audio, sampling_rate)
+    samples = audio_io.as_float(audio)
     gain = 1.0
     if loudness_lufs is not None:
-        gain = transcode.gain_to([samples], len(samples), sampling_rate, loudness_lufs)
+        gain = transcode.gain_to([samples], len(samples), rate, loudness_lufs)
     transcode.check_mid_side(len(samples), mid_side)
-    return _Given(samples, sampling_rate, gain, mid_side, flat=np.ndim(audio) == 1)
+    return _Given(samples, rate, gain, mid_side, flat=np.ndim(audio) == 1)
 
 
 def _joined(blocks: Iterable[Samples], encoded: Encoded) -> NDArray[np.float32]:

@@ -6,6 +6,8 @@ them as one line.
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class DacodecError(Exception):
     """Base of all errors that dacodec raises on purpose."""
@@ -57,3 +59,20 @@ class EngineError(DacodecError):
 
 class TrainingError(DacodecError):
     """A training run that cannot go on: a loss that is not a number, a checkpoint of another run."""
+
+
+def shown(text: object) -> str:
+    """``text`` in one line that does nothing to a terminal: what is not to be seen is escaped, as in ``\\x1b``.
+
+    For whatever has a name in it that comes from outside: of a file, or of something in a file.
+    """
+    return "".join(map(_seen, str(text)))
+
+
+def _seen(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte of a file's name that is no UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

@@ -68,7 +68,7 @@ def encode_file(
             raise AudioError(f"{path} gives its audio once, and loudness takes two passes; save it to a file")
         with AudioReader(path) as reader:
             gain = gain_to(part.of(reader), reader.channels, reader.sampling_rate, loudness_lufs)
-    with AudioReader(path) as reader, new_file(output, overwrite) as file:
+    with AudioReader(path) as reader, new_file(output, overwrite, sources=[path]) as file:
         return encode_stream(
             codec, reader, file, gain=gain, start_seconds=start_seconds, duration_seconds=duration_seconds,
             **options,
@@ -148,7 +148,7 @@ def decode_file(
     """
     summary = Summary.read(path, conceal)
     header = summary.header
-    with open_input(path) as source, new_file(output, overwrite) as file:
+    with open_input(path) as source, new_file(output, overwrite, sources=[path]) as file:
         part = _Part(start_seconds, duration_seconds)
         start, stop = part.samples(header.sampling_rate, summary.n_samples)
         blocks = decode_stream(

@@ -69,14 +69,16 @@ def test_bad_files_are_reported_and_the_rest_carried_on(bad_folder, tmp_path):
         assert any(shown in line and message in line for line in lines), name
     assert run.stdout.startswith("3 done")
     assert run.stdout.endswith(f"0 skipped (their outputs exist), {len(lines)} failed\n")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["good.dacz", "inside.dacz", "wide.dacz"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "good.wav.dacz", "inside.wav.dacz", "wide.wav.dacz",
+    ]  # fmt: skip
 
     # What is there is not done again.
-    before = (tmp_path / "out" / "good.dacz").stat().st_mtime_ns
+    before = (tmp_path / "out" / "good.wav.dacz").stat().st_mtime_ns
     run = dacodec("encode", good, wide, "-o", tmp_path / "out")
     assert (run.returncode, run.stderr) == (0, "")
     assert "2 skipped" in run.stdout
-    assert (tmp_path / "out" / "good.dacz").stat().st_mtime_ns == before
+    assert (tmp_path / "out" / "good.wav.dacz").stat().st_mtime_ns == before
 
     run = dacodec("info", "--json", *sorted((tmp_path / "out").iterdir()))
     records = [json.loads(line) for line in run.stdout.splitlines()]
@@ -87,10 +89,10 @@ def test_bad_files_are_reported_and_the_rest_carried_on(bad_folder, tmp_path):
     run = dacodec("decode", tmp_path / "out", "-o", tmp_path / "back", "--format", "flac", "--jobs", 2)
     assert run.returncode == 1
     assert run.stderr.startswith(
-        f"dacodec: {tmp_path}/out/wide.dacz: libsndfile"
+        f"dacodec: {tmp_path}/out/wide.wav.dacz: libsndfile"
     )  # FLAC has 8 channels at most
     assert run.stderr.count("\n") == 1
-    assert soundfile.info(tmp_path / "back" / "good.flac").frames == 4000
+    assert soundfile.info(tmp_path / "back" / "good.wav.flac").frames == 4000
 
 
 def test_pipes(tmp_path):

@@ -60,6 +60,12 @@ def test_folders_patterns_and_names(tmp_path):
     assert pools(find_units([str(tmp_path)])) == [("music", "b.flac"), ("speech", "a.wav")]
     assert pools(find_units([f"mine={tmp_path}/*/*.wav"])) == [("mine", "a.wav")]
     assert find_units([f"{tmp_path}/nothing*.tar"]) == []
+    save(tmp_path / ".cache" / "c.wav", tone(300, 0.2))
+    save(tmp_path / "music" / "._b.wav", tone(300, 0.2))
+    tar = make_tar(tmp_path / "x.tar", {"a.wav": b"", ".a.wav": b"", ".cache/b.wav": b""})
+    assert pools(find_units([str(tmp_path)])) == [("music", "b.flac"), ("speech", "a.wav")]
+    assert pools(find_units([str(tmp_path / ".cache")])) == [(".cache", "c.wav")]  # what is named is taken
+    assert pools(find_units([str(tar)])) == [("x", "a.wav")]
     with pytest.raises(InputError, match=r"data\.sources"):
         find_units([str(tmp_path / "missing")])
 

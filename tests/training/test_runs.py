@@ -1,6 +1,9 @@
 """Whole runs: how they end, what they leave, how they go on."""
 
+import multiprocessing
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +21,13 @@ from test_data import make_tar, wav
 
 from dacodec import DacModel
 from dacodec.checkpoint.weights import fold_weight_norm
-from dacodec.errors import CheckpointError, ConfigError, TrainingError
+from dacodec.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from dacodec.training.checkpoints import load_checkpoint, load_discriminator, save_checkpoint
 from dacodec.training.config import CodebookConfig, load_config, save_config
 from dacodec.training.discriminators import Discriminator, DiscriminatorConfig
 from dacodec.training.feed import Feed
+from dacodec.training.lock import lock
+from dacodec.training.log import RunLog
 from dacodec.training.loop import fit, learning_rate_factor
 from dacodec.training.sources import find_units
 from dacodec.training.weight_norm import folded_state
@@ -130,6 +135,86 @@ def test_two_processes_are_one(tmp_path):
         assert both == pytest.approx(one, rel=1e-3)
 
 
+def test_a_run_at_its_end_goes_no_further(tmp_path):
+    settings = config(tmp_path, steps=4, log_steps=10, discriminator=None)
+    fit(settings)
+    before = (tmp_path / "run" / "log.jsonl").read_text()
+    (tmp_path / "run" / "model" / "model.safetensors").unlink()
+    for steps in (4, 3):
+        result = fit(replace(settings, steps=steps))
+        assert (result.step, result.reason) == (4, f"{steps} steps done")
+        assert load_checkpoint(tmp_path / "run" / "checkpoints")["step"] == 4
+    assert [row["step"] for row in losses(settings.out)] == list(range(4))
+    assert (tmp_path / "run" / "log.jsonl").read_text().startswith(before)
+    assert DacModel.from_pretrained(result.model).config == MODEL  # whole again
+
+
+def test_one_run_in_a_folder(tmp_path):
+    settings = config(tmp_path, steps=100_000, discriminator=None)
+    save_config(settings, tmp_path / "run.yaml")
+    command = [*COMMAND, str(tmp_path / "run.yaml")]
+    with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as first:
+        while not (tmp_path / "run" / "log.jsonl").exists():
+            assert first.poll() is None
+            time.sleep(0.01)
+        second = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        assert second.returncode == 1
+        assert second.stderr.startswith(f"dacodec: process {first.pid} on {platform.node()} is training in")
+        assert second.stderr.count("\n") == 1
+        with pytest.raises(TrainingError, match=f"process {first.pid} "):
+            fit(settings)
+        first.kill()
+    assert fit(replace(settings, steps=2)).step >= 2  # a crash leaves no lock
+
+
+def test_a_lock_is_not_handed_to_forked_workers(tmp_path):
+    file = lock(tmp_path)
+    context = multiprocessing.get_context("fork")
+    worker = context.Process(target=time.sleep, args=(60,))
+    worker.start()
+    file.close()
+    program = (
+        f"from pathlib import Path; from dacodec.training.lock import lock; lock(Path({str(tmp_path)!r}))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    worker.kill()
+    worker.join()
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_folder_that_cannot_be_locked_is_told_of(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", no_locks)
+    with pytest.warns(UserWarning, match="cannot be locked .*No locks available"):
+        lock(tmp_path).close()
+
+
+def test_a_run_replaces_nothing_that_it_begins_from(tmp_path, light):
+    mine = tmp_path / "mine" / "config.yaml"
+    mine.parent.mkdir()
+    mine.write_text("# tuned by hand\nsteps: 3\n")
+    with pytest.raises(OutputError, match="was not written by a run"):
+        fit(config(tmp_path, out=str(mine.parent)))
+    assert mine.read_text().startswith("# tuned by hand")
+    shutil.copytree(light, tmp_path / "run" / "model")
+    before = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    with pytest.raises(OutputError, match="is the input itself"):
+        fit(config(tmp_path, model=None, init=str(tmp_path / "run" / "model"), steps=1))
+    judge = tmp_path / "run" / "model" / "discriminator.safetensors"
+    with pytest.raises(OutputError, match="is the input itself"):
+        fit(config(tmp_path, init_discriminator=str(judge), steps=1))
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_the_log_shows_names_as_they_are(tmp_path, capsys):
+    log = RunLog(tmp_path, 0, tensorboard=False)
+    log.say("skipped [/x]\x1b[2J.wav: damaged")
+    log.close()
+    assert r"skipped [/x]\x1b[2J.wav: damaged" in capsys.readouterr().err
+
+
 def test_sigterm_ends_a_run_with_everything_saved(tmp_path):
     settings = config(tmp_path, steps=100_000, discriminator=None)
     threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
@@ -140,7 +225,10 @@ def test_sigterm_ends_a_run_with_everything_saved(tmp_path):
 
 
 def test_checkpoints_are_whole_and_few(tmp_path):
-    (tmp_path / ".step-00000001.pt.77.part").write_bytes(b"of a run that was killed while it wrote")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / f".step-00000001.pt.{ended.pid}.part"
+    left.write_bytes(b"of a run that was killed while it wrote")
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, step, {"step": step, "x": torch.zeros(2)}, keep=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002.pt", "step-00000003.pt"]

@@ -5,6 +5,7 @@ Samples are NumPy float32 [C, T] everywhere, full scale at -1 and 1. No torch he
 
 from dacodec.audio.arrays import MAX_CHANNELS, Samples, as_float, check_sampling_rate
 from dacodec.audio.blocks import between, ending_at, exactly, left_right, mid_side
+from dacodec.audio.loaders import unpacked
 from dacodec.audio.loudness import LoudnessMeter, loudness_gain, loudness_lufs
 from dacodec.audio.pcm import SAMPLE_FORMATS, SampleFormat
 from dacodec.audio.reading import Audio, AudioReader, PcmReader, read
@@ -37,5 +38,6 @@ __all__ = [
     "resample",
     "resample_blocks",
     "resampled_length",
+    "unpacked",
     "write",
 ]

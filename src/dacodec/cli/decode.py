@@ -26,7 +26,8 @@ def decode(
             "-o",
             "--output",
             metavar="OUT",
-            help="A file for one input, else a folder; - for a pipe. Left out: audio files beside the inputs.",
+            help="A file for one input, else a folder; - for a pipe. Left out: beside the inputs. "
+            "Outputs keep the name: a.dacz and a.wav.dacz become a.wav, a.flac.dacz becomes a.flac.wav.",
         ),
     ] = None,
     format: Annotated[
@@ -51,6 +52,9 @@ def decode(
 
     Of several inputs a bad one is reported and the rest carried on; outputs that are there already are
     skipped, so that a run that was broken off goes on.
+
+    Of a folder all is taken but hidden files and folders, and links to folders; those and links to nothing are
+    listed. No output ever replaces an input.
     """
     from dacodec.cli.work import Report, work
     from dacodec.container import Reader
@@ -66,7 +70,7 @@ def decode(
         with sys.stdin.buffer if inputs[0] == pipes.PIPE else open_input(inputs[0]) as file:
             reader = Reader(file, conceal=conceal)
             codec = load(model or reader.header.model_name)
-            _decode_pipe(codec, reader, output or pipes.PIPE, raw, overwrite, how)
+            _decode_pipe(codec, reader, inputs[0], output or pipes.PIPE, raw, overwrite, how)
         return
     if raw is not None:
         raise typer.BadParameter("is for pipes: give -o -", param_hint="--raw")
@@ -84,18 +88,18 @@ def decode(
         )
 
     suffix = "." + format.lower().removeprefix(".")
-    sys.exit(work(make_plan(inputs, output, suffix, DACZ_SUFFIXES), run, jobs, overwrite))
+    sys.exit(work(make_plan(inputs, output, suffix, DACZ_SUFFIXES, model), run, jobs, overwrite))
 
 
 def _decode_pipe(
-    codec: Any, reader: Any, output: str, raw: str | None, overwrite: bool, how: dict[str, Any]
+    codec: Any, reader: Any, source: str, output: str, raw: str | None, overwrite: bool, how: dict[str, Any]
 ) -> None:
     from dacodec.audio import AudioWriter, Writer
 
     header = reader.header
     whole = not how["start_seconds"] and how["duration_seconds"] is None
     writer: Writer
-    with pipes.output(output, overwrite) as file:
+    with pipes.output(output, overwrite, source) as file:
         if output == pipes.PIPE:
             writer = pipes.audio_output(file, raw, header, header.n_samples if whole else None)
         else:

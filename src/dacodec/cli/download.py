@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dacodec.cli.messages import say
+
 
 def download(
     model: Annotated[str, typer.Argument(metavar="ID", help="A hub id such as descript/dac_44khz.")],
@@ -17,4 +19,4 @@ def download(
 
     with working(f"downloading {model}"):
         folder = fetch(model, revision=revision)
-    print(folder)
+    say(folder)

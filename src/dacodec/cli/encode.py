@@ -26,7 +26,8 @@ def encode(
             "-o",
             "--output",
             metavar="OUT",
-            help="A file for one input, else a folder; - for a pipe. Left out: .dacz files beside the inputs.",
+            help="A file for one input, else a folder; - for a pipe. Left out: beside the inputs. "
+            "Outputs keep the whole name: a.wav becomes a.wav.dacz; one file alone, without -o, a.dacz.",
         ),
     ] = None,
     model: options.Model = "builtin",
@@ -57,6 +58,9 @@ def encode(
 
     Of several inputs a bad one is reported and the rest carried on; outputs that are there already are
     skipped, so that a run that was broken off goes on.
+
+    Of a folder all is taken but hidden files and folders, and links to folders; those and links to nothing are
+    listed. No output ever replaces an input.
     """
     from dacodec.cli.work import Report, work
 
@@ -83,7 +87,7 @@ def encode(
             f"{summary.bitrate_kbps:.2f} kbit/s, {job.output.stat().st_size} bytes"
         )
 
-    sys.exit(work(make_plan(inputs, output, ".dacz", AUDIO_SUFFIXES), run, jobs, overwrite))
+    sys.exit(work(make_plan(inputs, output, ".dacz", AUDIO_SUFFIXES, model), run, jobs, overwrite))
 
 
 def _encode_pipe(
@@ -98,5 +102,5 @@ def _encode_pipe(
 
     reader: AudioReader | PcmReader
     reader = pipes.audio_input(raw, rate, channels) if inputs[0] == pipes.PIPE else AudioReader(inputs[0])
-    with closing(reader), pipes.output(output, overwrite) as file:
+    with closing(reader), pipes.output(output, overwrite, inputs[0]) as file:
         codec.encode_stream(reader, file, **how)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dacodec.cli.messages import say
 from dacodec.cli.options import Device, Engine, codec_loader, working
+from dacodec.errors import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from dacodec.errors import AudioError
     from dacodec.evaluation.evaluate import Report, Sound
+    from dacodec.training.sources import Unit
 
 
 def evaluate(
@@ -53,16 +56,22 @@ def evaluate(
     from dacodec.evaluation.evaluate import evaluate_codec, evaluate_pair
     from dacodec.evaluation.metrics import METRICS
     from dacodec.evaluation.report import save_html, save_json, table
+    from dacodec.files import refuse_same_file
+    from dacodec.training.sources import find_units
 
     keys = [m.key for m in METRICS]
     wanted = metrics.split(",") if metrics else keys
     if set(wanted) - set(keys):
         raise typer.BadParameter(f"metrics are {','.join(keys)}")
     chosen = [m for m in METRICS if m.key in wanted]
+    if model is None and len(paths) != 2:
+        raise typer.BadParameter("give the original and the decoded file, or --model and a folder")
+    units = find_units(paths, split) if model else []
+    for output in filter(None, (json, page)):
+        for source in {*paths, model or "", *(r.path for unit in units for r in unit.recordings)}:
+            refuse_same_file(source, output)
     report: Report
     if model is None:
-        if len(paths) != 2:
-            raise typer.BadParameter("give the original and the decoded file, or --model and a folder")
         reference, decoded = (read(path) for path in paths)
         report = evaluate_pair(reference, decoded, (paths[0], paths[1]), speech=speech, metrics=chosen)
     else:
@@ -70,7 +79,7 @@ def evaluate(
         with working("evaluating") as status:
             report = evaluate_codec(
                 codec,
-                _told(_sounds(paths, split, limit), status),
+                _told(_sounds(units, limit), status),
                 n_quantizers=[int(n) for n in n_quantizers.split(",") if n],
                 opus_kbps=[float(rate) for rate in opus.split(",") if rate],
                 metrics=chosen,
@@ -82,7 +91,7 @@ def evaluate(
             f"bitrate efficiency {report.codebooks.efficiency:.3f}, codes used", *report.codebooks.used_share
         )
     for line in report.skipped:
-        print("skipped", line)
+        say(f"skipped {line}")
     if json:
         save_json(report, json)
     if page:
@@ -91,22 +100,23 @@ def evaluate(
 
 def _told(sounds: Iterator[Sound | AudioError], status: Status | None) -> Iterator[Sound | AudioError]:
     """The same, and which one it is on the terminal."""
+    from rich.text import Text
+
     for i, sound in enumerate(sounds):
         if status is not None:
-            status.update(f"evaluating {i + 1}: {getattr(sound, 'name', 'unreadable')}")
+            status.update(Text(shown(f"evaluating {i + 1}: {getattr(sound, 'name', 'unreadable')}")))
         yield sound
 
 
-def _sounds(paths: list[str], split: str, limit: int | None) -> Iterator[Sound | AudioError]:
+def _sounds(units: list[Unit], limit: int | None) -> Iterator[Sound | AudioError]:
     import io
 
     from dacodec.audio import read
     from dacodec.errors import AudioError
     from dacodec.evaluation.evaluate import Sound
-    from dacodec.training.sources import find_units
 
     taken: dict[str, int] = {}
-    for unit in find_units(paths, split):
+    for unit in units:
         for recording in unit.recordings:
             taken[recording.pool] = taken.get(recording.pool, 0) + 1
             if limit is not None and taken[recording.pool] > limit:

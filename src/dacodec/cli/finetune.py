@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dacodec.cli.messages import say
+
 
 def finetune(
     context: typer.Context,
@@ -34,4 +36,4 @@ def finetune(
             config, overrides, init=model, init_discriminator=discriminator, max_minutes=max_minutes, out=out
         )
     )
-    print(f"{result.reason}: step {result.step}, {result.audio_seconds:.0f} s of audio seen, {result.model}")
+    say(f"{result.reason}: step {result.step}, {result.audio_seconds:.0f} s of audio seen, {result.model}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dacodec.cli.messages import say
 from dacodec.cli.options import Device, Engine, Overwrite, codec_loader, working
 
 
@@ -28,9 +29,10 @@ def import_dac(
     from dacodec.audio import loudness_gain
     from dacodec.container.descript import MAX_BYTES, read_descript
     from dacodec.errors import FormatError
-    from dacodec.files import open_input
+    from dacodec.files import open_input, refuse_same_file
 
     output = output or input.with_suffix(".dacz")
+    refuse_same_file(input, output)
     with open_input(input) as file:
         old = read_descript(file.read(MAX_BYTES + 1))
     if not old.is_padded:
@@ -43,4 +45,4 @@ def import_dac(
     with working(f"measuring the loudness of {input}"):
         gain = 1 / loudness_gain(codec.decode(encoded), old.sampling_rate, old.input_db)
     replace(encoded, gain=gain).save(output, overwrite=overwrite)
-    print(f"{output}: {encoded.duration_seconds:.2f} s, {encoded.n_codebooks} codebooks, of {model}")
+    say(f"{output}: {encoded.duration_seconds:.2f} s, {encoded.n_codebooks} codebooks, of {model}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dacodec.cli.messages import say
+
 
 def import_weights(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS.pth", help="Weights of Descript's package.")],
@@ -16,4 +18,4 @@ def import_weights(
     from dacodec.checkpoint import import_weights as convert
 
     convert(weights, folder)
-    print(folder)
+    say(folder)

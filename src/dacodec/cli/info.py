@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dacodec.cli.messages import complain, say
+
 if TYPE_CHECKING:
     from dacodec.encoded import Summary
 
@@ -18,7 +20,6 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
     """What .dacz files hold: duration, codebooks, true kbit/s, model. Reads and checks all of each."""
-    from dacodec.cli.work import complain
     from dacodec.encoded import Summary
     from dacodec.errors import DacodecError
 
@@ -36,7 +37,7 @@ def info(
             print(json.dumps(_record(path, summary)))
         else:
             if len(inputs) > 1:
-                print(f"{path}:")
+                say(f"{path}:")
             _print_rows(path, summary)
     sys.exit(1 if failed else 0)
 
@@ -76,4 +77,4 @@ def _print_rows(path: Path, summary: Summary) -> None:
         "gain": f"{header.gain:g}",
     }
     for name, value in rows.items():
-        print(f"{name:<10} {value}")
+        say(f"{name:<10} {value}")

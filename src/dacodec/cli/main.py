@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
+import warnings
+from typing import Any
 
 import typer
 
@@ -25,6 +28,7 @@ from dacodec.cli import (
     train,
     verify,
 )
+from dacodec.cli.messages import complain
 
 # What a script can tell apart. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C, 143 asked to end
 # (SIGTERM).
@@ -76,15 +80,23 @@ def _options(
     pass
 
 
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    complain(message)
+
+
 def main() -> None:
     """Run the command line; errors that dacodec raises on purpose become one line on stderr."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that half outputs are removed
+    warnings.showwarning = _warn
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a name in a script that the terminal does not know
     try:
         app()
     except errors.DacodecError as error:
-        message = " ".join(str(error).split())
-        print(f"dacodec: {message}", file=sys.stderr)
+        complain(error)
         sys.exit(next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1))
     except KeyboardInterrupt:
-        print("dacodec: interrupted", file=sys.stderr)
+        complain("interrupted")
         sys.exit(130)

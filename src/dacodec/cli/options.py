@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dacodec.errors import shown
+
 if TYPE_CHECKING:
     from dacodec.codec import Codec
 
@@ -74,6 +76,7 @@ def _load(
 def working(what: str) -> AbstractContextManager[Any]:
     """A spinner on a terminal, nothing elsewhere."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(stderr=True)
-    return console.status(what) if console.is_terminal else nullcontext()
+    return console.status(Text(shown(what))) if console.is_terminal else nullcontext()

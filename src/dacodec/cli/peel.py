@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dacodec.cli.messages import say
 from dacodec.cli.options import Overwrite
 
 
@@ -20,6 +21,6 @@ def peel(
     from dacodec.container import peel as peel_file
     from dacodec.files import new_file, open_input
 
-    with open_input(input) as file, new_file(output, overwrite) as out:
+    with open_input(input) as file, new_file(output, overwrite, sources=[input]) as out:
         peel_file(file, out, n_quantizers)
-    print(f"{output}: {n_quantizers} codebooks, {input.stat().st_size} -> {output.stat().st_size} bytes")
+    say(f"{output}: {n_quantizers} codebooks, {input.stat().st_size} -> {output.stat().st_size} bytes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +19,17 @@ PIPE = "-"
 
 
 @contextmanager
-def output(name: str, overwrite: bool) -> Iterator[BinaryIO]:
-    """Standard output for ``-``, a whole-or-nothing file for anything else."""
-    from dacodec.files import new_file
+def output(name: str, overwrite: bool, source: str) -> Iterator[BinaryIO]:
+    """Standard output for ``-``, a whole-or-nothing file for anything else; never the ``source``."""
+    from dacodec.files import new_file, refuse_same_file
 
+    input = 0 if source == PIPE else source
     if name != PIPE:
-        with new_file(name, overwrite) as file:
+        with new_file(name, overwrite, sources=[input]) as file:
             yield file
         return
+    if stat.S_ISREG(os.fstat(1).st_mode):
+        refuse_same_file(input, 1)
     if sys.stdout.isatty():
         raise OutputError("this is no text for a terminal; send it to a file or a program, or give -o a name")
     try:

@@ -1,15 +1,20 @@
-"""Which outputs come of which inputs: files, folders and globs."""
+"""Which outputs come of which inputs: files, folders and globs.
+
+An output is called as its input, the whole name, with its own suffix behind: ``a.wav`` becomes ``a.wav.dacz``. So what
+it is called depends on nothing else that is there, or will be. Decoding takes ``.dacz`` off first and puts its suffix
+where it is not yet: ``a.wav.dacz`` becomes ``a.wav``.
+"""
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dacodec.errors import InputError
+from dacodec.errors import InputError, OutputError
 
 # What is taken for audio in a folder. A file that is named itself is tried whatever its name.
 AUDIO_SUFFIXES = frozenset(
@@ -18,7 +23,8 @@ AUDIO_SUFFIXES = frozenset(
         *[".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".mka"],
     ]
 )
-DACZ_SUFFIXES = frozenset([".dacz"])
+DACZ = ".dacz"
+DACZ_SUFFIXES = frozenset([DACZ])
 
 
 @dataclass(frozen=True)
@@ -28,83 +34,180 @@ class Job:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """What was found and is not taken, though it could be meant."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """``many``: inputs were folders, globs or several files, so that one that fails does not end the rest."""
 
     jobs: list[Job]
     many: bool
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Found:
     source: Path
-    place: Path  # where its output goes in the output folder, still with the source's suffix
+    place: Path  # where its output goes in the output folder, still with the source's name
 
 
-def make_plan(inputs: Sequence[str], output: str | None, suffix: str, accepted: Collection[str]) -> Plan:
+def make_plan(
+    inputs: Sequence[str],
+    output: str | None,
+    suffix: str,
+    accepted: Collection[str],
+    model: str | None = None,
+) -> Plan:
     """Jobs for ``inputs``, each of them a file, a folder (taken with all below it) or a glob.
 
+    Below a folder hidden files and folders, links to folders and links that lead nowhere are left out. A link to a
+    file is a file; a file that is reached twice under one name is done once.
+
     Args:
-        output: a file for a single input file; otherwise a folder, in which the trees of input folders are
-            mirrored. Left out, outputs stand beside their inputs.
+        output: a file for a single input file; otherwise a folder, in which the trees of input folders and globs are
+            mirrored. Left out, outputs stand beside their inputs, and that of a single file loses the input's
+            suffix: ``a.dacz``.
         suffix: of the outputs, with its dot.
         accepted: suffixes of the files that are taken from folders and globs.
+        model: perhaps a file, which is read too.
 
     Raises:
         InputError: if an input is not there, or nothing is found in it.
+        OutputError: if two outputs would be one, or an output is an input.
     """
-    single = len(inputs) == 1 and not Path(inputs[0]).is_dir() and not _is_glob(inputs[0])
-    if single and output is not None and not output.endswith(("/", os.sep)) and not Path(output).is_dir():
-        return Plan([Job(Path(inputs[0]), Path(output))], many=False)
-    found = {os.path.realpath(f.source): f for name in inputs for f in _find(name, accepted)}  # each once
-    places = [_Found(f.source, _place(f, output)) for f in found.values()]
-    return Plan(_keep_apart(places, suffix), many=not single)
-
-
-def _is_glob(name: str) -> bool:
-    return glob.has_magic(name) and not Path(name).exists()
-
-
-def _find(name: str, accepted: Collection[str]) -> Iterator[_Found]:
-    path = Path(name)
-    if path.is_dir():
-        found = [_Found(p, p.relative_to(path)) for p in _files_below(path, accepted)]
-    elif _is_glob(name):
-        matches = map(Path, sorted(glob.glob(name, recursive=True)))  # noqa: PTH207  # any path, absolute ones too
-        found = [_Found(p, Path(p.name)) for p in matches if p.suffix.lower() in accepted and p.is_file()]
+    if len(inputs) == 1 and not Path(inputs[0]).is_dir() and not _is_glob(inputs[0]):
+        plan = Plan([_single(Path(inputs[0]), output, suffix)], many=False)
     else:
-        found = [_Found(path, Path(path.name))]
-    if not found:
-        raise InputError(
-            f"nothing to do in {name}: no file there ends in one of {' '.join(sorted(accepted))}"
-        )
-    yield from found
+        found, left_out = _find_all(inputs, accepted)
+        jobs = [Job(f.source, _named(_place(f, output), suffix)) for f in found]
+        plan = Plan(jobs, many=True, left_out=tuple(left_out))
+    _check_apart(plan.jobs, [job.source for job in plan.jobs] + ([Path(model)] if model else []))
+    return plan
 
 
-def _files_below(folder: Path, accepted: Collection[str]) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if Path(name).suffix.lower() in accepted and not name.startswith("."):
-                yield Path(parent, name)
+def _single(source: Path, output: str | None, suffix: str) -> Job:
+    if output is None:
+        return Job(source, source.with_suffix(suffix) if suffix == DACZ else _named(source, suffix))
+    if output.endswith(("/", os.sep)) or Path(output).is_dir():
+        return Job(source, _named(Path(output, source.name), suffix))
+    return Job(source, Path(output))
+
+
+def _named(place: Path, suffix: str) -> Path:
+    stem = place.name.removesuffix(DACZ)
+    whole = stem != place.name and stem.lower().endswith(suffix)
+    return place.with_name(stem if whole else stem + suffix)
 
 
 def _place(found: _Found, output: str | None) -> Path:
     return found.source if output is None else Path(output) / found.place
 
 
-def _keep_apart(places: Sequence[_Found], suffix: str) -> list[Job]:
-    """``a.wav`` and ``a.flac`` would both become ``a.dacz``: they keep their suffixes, and if need be get numbers."""
-    plain = Counter(f.place.with_suffix(suffix) for f in places)
-    taken: set[Path] = set()
-    jobs = []
-    for f in places:
-        output = f.place.with_suffix(suffix)
-        if plain[output] > 1:
-            output = f.place.with_name(f.place.name + suffix)
-        stem, number = output.name.removesuffix(suffix), 2
-        while output in taken:
-            output, number = output.with_name(f"{stem}-{number}{suffix}"), number + 1
-        taken.add(output)
-        jobs.append(Job(f.source, output))
-    return jobs
+# Finding
+
+
+def _is_glob(name: str) -> bool:
+    return glob.has_magic(name) and not Path(name).exists()
+
+
+def _find_all(inputs: Sequence[str], accepted: Collection[str]) -> tuple[list[_Found], list[LeftOut]]:
+    found: dict[Path, _Found] = {}
+    left_out: dict[Path, LeftOut] = {}
+    for name in inputs:
+        for item in _find(name, accepted):
+            if isinstance(item, LeftOut):
+                left_out.setdefault(item.path, item)
+            else:
+                found.setdefault(_spelt_once(item.source), item)
+    return list(found.values()), list(left_out.values())
+
+
+def _spelt_once(path: Path) -> Path:
+    """The same for all ways to write a name, but not for two names of one file."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def _find(name: str, accepted: Collection[str]) -> Iterator[_Found | LeftOut]:
+    path = Path(name)
+    items: list[_Found | LeftOut]
+    if path.is_dir():
+        items = list(_below(path, accepted))
+    elif _is_glob(name):
+        matches = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  # any path, absolute ones too
+        taken = [p for p in matches if p.suffix.lower() in accepted and not p.is_dir()]
+        # The shortest way to a file first, if links lead to it by others.
+        items = [_checked(p, _fixed_part(name)) for p in sorted(taken, key=lambda p: (len(p.parts), p))]
+    else:
+        items = [_Found(path, Path(path.name))]
+    if not items:
+        raise InputError(
+            f"nothing to do in {name}: no file there ends in one of {' '.join(sorted(accepted))}"
+        )
+    yield from items
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folder that all matches of a glob are in."""
+    parts = Path(pattern).parts
+    n_fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:n_fixed])
+
+
+def _below(folder: Path, accepted: Collection[str]) -> Iterator[_Found | LeftOut]:
+    unreadable: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=unreadable.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            if Path(parent, name).is_symlink():
+                yield LeftOut(Path(parent, name), "a link to a folder; name it to take what is in it")
+        for name in sorted(names):
+            if Path(name).suffix.lower() in accepted and not name.startswith("."):
+                yield _checked(Path(parent, name), folder)
+    for error in unreadable:
+        if Path(error.filename) == folder:
+            raise InputError(f"cannot read the folder {folder}: {error.strerror}")
+        yield LeftOut(Path(error.filename), f"it cannot be read: {error.strerror}")
+
+
+def _checked(path: Path, root: Path) -> _Found | LeftOut:
+    try:
+        path.stat()
+    except OSError as error:
+        if path.is_symlink():
+            return LeftOut(path, "a link in a circle" if error.errno == errno.ELOOP else "a link to nothing")
+    return _Found(path, path.relative_to(root))
+
+
+# Checking
+
+
+def _check_apart(jobs: Sequence[Job], sources: Sequence[Path]) -> None:
+    """Before any work: no file is an output twice, or an input and an output."""
+    made: dict[Path, Job] = {}
+    for job in jobs:
+        other = made.setdefault(_spelt_once(job.output), job)
+        if other is not job:
+            raise OutputError(
+                f"{other.source} and {job.source} would both become {job.output}; do one of them apart, with another output"
+            )
+    read = {identity: source for source in sources if (identity := _identity(source))}
+    for job in jobs:
+        source = read.get(_identity(job.output) or (-1, -1))
+        if source is not None:
+            raise OutputError(
+                f"{job.output} is the input {source} itself, which would be lost; give the output another name"
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Alike for all names of a file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

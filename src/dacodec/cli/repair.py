@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dacodec.cli.messages import say
 from dacodec.cli.options import Overwrite
 
 
 def repair(
     input: Annotated[Path, typer.Argument(metavar="IN", help="A damaged .dacz file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="A sound .dacz file.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="OUT", help="A sound .dacz file.")
+    ] = None,
+    in_place: Annotated[
+        bool,
+        typer.Option("--in-place", help="Replace IN, which stays as it is until the sound file is whole."),
+    ] = False,
     header_from: Annotated[
         Path | None, typer.Option(help="Another file of the same kind, if the header of IN is damaged.")
     ] = None,
@@ -24,13 +33,19 @@ def repair(
     from dacodec.container import repair as repair_file
     from dacodec.files import new_file, open_input
 
+    if (output is None) != in_place:
+        raise typer.BadParameter("give either -o or --in-place", param_hint="-o")
+    target = output or Path(os.path.realpath(input))  # not a link to it
     header = None
     if header_from is not None:
         with open_input(header_from) as donor:
             header = Reader(donor).header
-    with open_input(input) as file, new_file(output, overwrite) as out:
+    sources = [path for path in (None if in_place else input, header_from) if path]
+    with new_file(target, overwrite or in_place, sources=sources) as out, open_input(input) as file:
         damages = repair_file(file, out, header=header)
-    with open_input(output) as file:
+        if in_place:
+            shutil.copymode(input, out.name)
+    with open_input(target) as file:
         header = Reader(file).header
-    print(f"{output}: {sum(damage.n_frames for damage in damages)} frames were lost")
+    say(f"{target}: {sum(damage.n_frames for damage in damages)} frames were lost")
     tell(header, damages)

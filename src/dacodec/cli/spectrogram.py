@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dacodec.cli import options
+from dacodec.cli.messages import say
 
 
 def spectrogram(
@@ -34,12 +35,16 @@ def spectrogram(
     from dacodec.audio import read, resample
     from dacodec.encoded import Encoded
     from dacodec.errors import AudioError, OutputError
-    from dacodec.files import new_file
+    from dacodec.files import new_file, refuse_same_file
 
     if find_spec("matplotlib") is None:
         raise OutputError("drawing needs matplotlib: pip install dacodec[eval]")
     from dacodec.evaluation.pictures import save_spectrograms
 
+    picture = output or original.with_suffix(".png")
+    sources = [original] if decoded is None else [original, decoded]
+    for source in sources:  # before the work
+        refuse_same_file(source, picture)
     audio, rate = read(original)
     load = options.codec_loader(device, engine)
     if decoded is None or decoded.suffix == ".dacz":
@@ -56,6 +61,6 @@ def spectrogram(
     part = slice(round(start * rate), round((start + duration) * rate))
     if not audio[:, part].size:
         raise AudioError(f"there is no audio from {start:g} s on; it is {audio.shape[1] / rate:g} s long")
-    with new_file(output or original.with_suffix(".png"), overwrite) as file:
+    with new_file(picture, overwrite, sources=sources) as file:
         save_spectrograms(file, {original.name: audio[:, part].mean(0), title: made[:, part].mean(0)}, rate)
-    print(output or original.with_suffix(".png"))
+    say(picture)

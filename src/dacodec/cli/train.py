@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dacodec.cli.messages import say
+
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -22,4 +24,4 @@ def train(
     from dacodec.training.loop import fit
 
     result = fit(load_config(config, context.args, max_minutes=max_minutes, out=out))
-    print(f"{result.reason}: step {result.step}, {result.audio_seconds:.0f} s of audio seen, {result.model}")
+    say(f"{result.reason}: step {result.step}, {result.audio_seconds:.0f} s of audio seen, {result.model}")

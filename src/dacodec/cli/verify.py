@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dacodec.cli.messages import say
+
 if TYPE_CHECKING:
     from dacodec.container import Damage, Header
 
@@ -26,14 +28,14 @@ def verify(inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help=".
             try:
                 verdict = verify_file(file)
             except FormatError as error:
-                print(f"{path}: {error}")
+                say(f"{path}: {error}")
                 is_damaged = True
                 continue
         is_damaged |= bool(verdict.damages)
         unseen = "" if verdict.codes_checked else ", checksums only: the prior of its codes is not here"
         state = "DAMAGED" if verdict.damages else "sound"
         seconds = verdict.n_samples / verdict.header.sampling_rate
-        print(f"{path}: {state}, {seconds:.3f} s, {verdict.n_frames} frames{unseen}")
+        say(f"{path}: {state}, {seconds:.3f} s, {verdict.n_frames} frames{unseen}")
         tell(verdict.header, verdict.damages)
     if is_damaged:
         raise typer.Exit(DAMAGED)
@@ -45,4 +47,4 @@ def tell(header: Header, damages: Iterable[Damage]) -> None:
         start = damage.first_frame * header.hop_length / header.model_sampling_rate
         seconds = damage.n_frames * header.hop_length / header.model_sampling_rate
         lost = f"{seconds:.3f} s lost at {start:.3f} s" if damage.n_frames else "nothing lost"
-        print(f"  byte {damage.offset}: {lost}: {damage.reason}")
+        say(f"  byte {damage.offset}: {lost}: {damage.reason}")

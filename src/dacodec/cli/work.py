@@ -12,8 +12,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dacodec.cli.messages import complain, say
 from dacodec.cli.plan import Job, Plan
 from dacodec.errors import DacodecError, OutputError
+from dacodec.files import sweep
 
 Report = Callable[[float, "float | None"], None]  # seconds of audio done, and of how many
 Run = Callable[[Job, Report], str]  # does a job and tells of it in a line
@@ -47,14 +49,16 @@ def work(plan: Plan, run: Run, n_jobs: int = 1, overwrite: bool = False) -> int:
     """Do all jobs; returns the exit code.
 
     One file alone tells of itself and fails by its error. Of many, those whose output is there already are
-    skipped, a failure is reported and the rest carried on, and a summary tells of all.
+    skipped, a failure is reported and the rest carried on, and a summary tells of all, and of what was left out.
     """
     tally = _Tally()
     if not plan.many:
         with _meter(plan.jobs, tally) as meter:
             line = run(plan.jobs[0], meter(0))
-        print(line)
+        say(line)
         return 0
+    for folder in {job.output.parent for job in plan.jobs}:
+        sweep(folder)
     jobs = [job for job in plan.jobs if overwrite or not job.output.exists()]
     make_folders(jobs)
     _run_all(jobs, run, n_jobs, tally)
@@ -62,7 +66,10 @@ def work(plan: Plan, run: Run, n_jobs: int = 1, overwrite: bool = False) -> int:
     print(
         f"{tally.done} done ({minutes // 60}:{minutes % 60:02}:{seconds:02} of audio, {tally.speed}), "
         f"{len(plan.jobs) - len(jobs)} skipped (their outputs exist), {tally.failed} failed"
+        + (f", {len(plan.left_out)} left out:" if plan.left_out else "")
     )
+    for left_out in plan.left_out:
+        say(f"  {left_out.path}: {left_out.reason}")
     return 1 if tally.failed else 0
 
 
@@ -136,10 +143,3 @@ def _meter(jobs: Sequence[Job], tally: _Tally) -> Iterator[Callable[[int], Repor
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def complain(error: Exception | str) -> None:
-    """An error as one line on stderr."""
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
-        "dacodec: " + " ".join(str(error).split())
-    )

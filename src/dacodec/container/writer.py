@@ -183,9 +183,16 @@ class Writer:
             raise CodesError(
                 f"codes have shape {codes.shape}; expected [channels, codebooks, frames] = "
                 f"[{expected[0]}, {expected[1]}, any]"
+                + (
+                    "; give the transpose, codes.swapaxes(1, 2)"
+                    if codes.ndim == 3 and codes.shape[::2] == expected
+                    else ""
+                )
             )
         if codes.dtype.kind not in "iu":
-            raise CodesError(f"codes must be integers, got {codes.dtype}")
+            raise CodesError(
+                f"codes must be integers, got {codes.dtype}; convert them, as in codes.astype(int)"
+            )
         wrong = (codes < 0) | (codes >= self.header.codebook_size)
         if wrong.any():
             where = tuple(int(i) for i in np.argwhere(wrong)[0])

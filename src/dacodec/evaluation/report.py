@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dacodec.audio import Samples, write
+from dacodec.errors import shown
 from dacodec.evaluation.evaluate import Excerpt, Mean, Report, means
 from dacodec.evaluation.metrics import Metric
 from dacodec.evaluation.pictures import save_spectrograms
@@ -29,8 +30,9 @@ COLOURS = ("#0b6e99", "#c2571a", "#5b8c2a", "#8a4fa3", "#a33b4f")
 def table(report: Report) -> Any:
     """A rich table of the means."""
     from rich.table import Table
+    from rich.text import Text
 
-    result = Table(title=f"{report.title} at {report.sampling_rate} Hz")
+    result = Table(title=Text(shown(f"{report.title} at {report.sampling_rate} Hz")))
     result.add_column("codec", no_wrap=True)
     result.add_column("kbit/s", justify="right")
     result.add_column("pool")
@@ -42,7 +44,13 @@ def table(report: Report) -> Any:
             result.add_section()
         before = (codec, rate)
         cells = [_number(values.get(m.key)) for m in report.metrics]
-        result.add_row(codec, _number(rate), pool, *cells, style="bold" if pool == "all" else None)
+        result.add_row(
+            Text(shown(codec)),
+            _number(rate),
+            Text(shown(pool)),
+            *cells,
+            style="bold" if pool == "all" else None,
+        )
     return result
 
 

@@ -191,10 +191,22 @@ def check_codes(codes: Tensor, n_codebooks: int, codebook_size: int) -> Tensor:
         CodesError: for a wrong rank or dtype, and for codes out of range, with the position of the first.
     """
     if codes.dtype not in INTEGER_DTYPES:
-        raise CodesError(f"codes must be integers, got {codes.dtype}")
+        remedy = (
+            "if all are whole numbers, round and convert them, as in codes.round().long(); logits become codes by "
+            "argmax, and vectors by the quantizer"
+            if codes.is_floating_point()
+            else "convert them, as in codes.long()"
+        )
+        raise CodesError(f"codes must be integers, got {codes.dtype}: {remedy}")
     if codes.ndim != 3 or not 1 <= codes.shape[1] <= n_codebooks:
+        fits = codes.ndim == 3 and 1 <= codes.shape[2] <= n_codebooks
         raise CodesError(
             f"codes must be [batch, 1 to {n_codebooks} codebooks, frames], got {tuple(codes.shape)}"
+            + (
+                "; time seems to come first: give their transpose, as in codes.swapaxes(-1, -2)"
+                if fits
+                else ""
+            )
         )
     codes = codes.to(torch.int64)
     if torch.compiler.is_compiling():  # a traced graph cannot look at values

@@ -44,8 +44,7 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int
     path = folder / f"step-{step:08d}.pt"
     with new_file(path, overwrite=True) as file:
         torch.save(dict(state), file)
-    unfinished = folder.glob(".step-*.part")  # left by a run that was killed while it wrote
-    for old in [*_checkpoints(folder)[:-keep], *unfinished]:
+    for old in _checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
 

@@ -5,17 +5,20 @@ The defaults are those of the released 44.1 kHz model, where it had the setting 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dacodec.config import DacConfig
-from dacodec.errors import ConfigError
+from dacodec.errors import ConfigError, OutputError
+from dacodec.files import new_file
 from dacodec.training.discriminators import DiscriminatorConfig
 from dacodec.training.losses import LossWeights
 
 RECIPES = Path(__file__).parent / "recipes"
+CONFIG_FILE = "config.yaml"  # in a run's folder
 
 
 @dataclass(frozen=True)
@@ -192,14 +195,24 @@ def load_config(recipe: str, overrides: Sequence[str] = (), **more: Any) -> Trai
 
 def save_config(config: TrainConfig, path: Path) -> None:
     """Write a YAML file that :func:`load_config` reads."""
-    import json
-    from dataclasses import asdict
-
     values = asdict(config)
     if values["model"]:
         del values["model"]["extra"]
     # JSON is YAML, and has one way of writing a number.
-    path.write_text(json.dumps(values, indent=2) + "\n")
+    with new_file(path, overwrite=True) as file:
+        file.write((json.dumps(values, indent=2) + "\n").encode())
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise OutputError if ``path`` is a config that a person wrote, and not :func:`save_config`."""
+    try:
+        json.loads(path.read_text())
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        raise OutputError(
+            f"{path} was not written by a run, and would be replaced; move it, or give another out"
+        ) from None
 
 
 def _parser() -> Any:

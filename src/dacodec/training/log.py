@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from dacodec.errors import ConfigError
+from dacodec.errors import ConfigError, shown
 from dacodec.files import new_file
 from dacodec.spectra import magnitudes
 
@@ -76,7 +76,7 @@ class RunLog:
         self._board.add_image(f"{name}/spectrum", ((decibels + 80) / 130).clamp(0, 1).flip(0)[None], step)
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(shown(text), highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         self._progress.stop()

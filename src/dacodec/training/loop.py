@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from torch import Tensor
 from dacodec.checkpoint import DacModel as StoredModel
 from dacodec.checkpoint.weights import fold_weight_norm
 from dacodec.config import DacConfig
-from dacodec.errors import ConfigError, TrainingError
+from dacodec.errors import ConfigError, DacodecError, OutputError, TrainingError
+from dacodec.files import refuse_same_file
 from dacodec.model import DacModel
 from dacodec.training.average import Average
 from dacodec.training.checkpoints import (
@@ -31,10 +32,17 @@ from dacodec.training.checkpoints import (
     save_light,
 )
 from dacodec.training.codebooks import CodebookHealth, initialise_codebooks
-from dacodec.training.config import OptimizerConfig, TrainConfig, save_config
+from dacodec.training.config import (
+    CONFIG_FILE,
+    OptimizerConfig,
+    TrainConfig,
+    check_replaceable,
+    save_config,
+)
 from dacodec.training.crops import batches
 from dacodec.training.discriminators import Discriminator
 from dacodec.training.feed import Feed
+from dacodec.training.lock import lock
 from dacodec.training.log import RunLog
 from dacodec.training.sources import Unit
 from dacodec.training.step import Autoencoder, TrainingStep, draw_codebooks
@@ -69,16 +77,42 @@ def fit(config: TrainConfig) -> Result:
 
     Raises:
         ConfigError: for settings that contradict each other or this machine.
-        TrainingError: if a loss is not a number, or the run in the folder is of another shape.
+        TrainingError: if a loss is not a number, the run in the folder is of another shape, or another process
+            is training in the folder.
+        OutputError: if the folder cannot be written, or the run's files would replace those it begins from.
     """
     begin = time.monotonic()
     fabric = _launch(config)
-    run = _Run(fabric, config, begin)
+    held = _reserve(fabric, Path(config.out))
     try:
-        with StopSignals() as stop:
-            return run.train(stop)
+        run = _Run(fabric, config, begin)
+        try:
+            with StopSignals() as stop:
+                return run.train(stop)
+        finally:
+            run.close()
     finally:
-        run.close()
+        if held is not None:
+            held.close()
+
+
+def _reserve(fabric: Any, folder: Path) -> TextIO | None:
+    """The run's folder, locked by the first process; all of them fail if it is not to be had."""
+    held: TextIO | None = None
+    problem: Exception | None = None
+    if fabric.is_global_zero:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held = lock(folder)
+            check_replaceable(folder / CONFIG_FILE)
+        except OSError as error:
+            problem = OutputError(f"cannot train in {folder}: {error.strerror or error}")
+        except DacodecError as error:
+            problem = error
+    problem = fabric.broadcast(problem)
+    if problem is not None:
+        raise problem
+    return held
 
 
 def _launch(config: TrainConfig) -> Any:
@@ -131,8 +165,7 @@ class _Run:
 
         self.log: RunLog | None = None
         if fabric.is_global_zero:
-            self.out.mkdir(parents=True, exist_ok=True)
-            save_config(replace(config, model=self.shape), self.out / "config.yaml")
+            save_config(replace(config, model=self.shape), self.out / CONFIG_FILE)
             self.log = RunLog(self.out, self.step, config.tensorboard)
             self.log.say(self.feed.describe())
             for problem in self.feed.problems:
@@ -145,6 +178,7 @@ class _Run:
         torch.manual_seed(config.seed)  # of the initial weights; nothing later draws from it
         model: DacModel
         if config.init and stored is None:
+            refuse_same_file(config.init, self.out / LIGHT_FOLDER)
             model = StoredModel.from_pretrained(config.init, config=config.model).train()
         elif config.model is not None:
             model = DacModel(config.model).train()
@@ -167,6 +201,7 @@ class _Run:
                 return
             path = str(beside)
         if path:
+            refuse_same_file(path, self.out / LIGHT_FOLDER / DISCRIMINATOR_FILE)
             shape, tensors = load_discriminator(Path(path))
             if shape != judge.config:
                 raise ConfigError(
@@ -223,7 +258,9 @@ class _Run:
         clock = Clock()
         loader = self._batches()
         progress: float = fabric.broadcast(self._progress())  # clocks differ; learning rates may not
-        reason = ""
+        reason: str = fabric.broadcast(self._reason_to_stop(stop))
+        if reason:  # a run that was at its end already
+            self._save()
         while not reason:
             rates.append(self._set_learning_rates(progress))
             reports.append(self._next_step(loader, progress))

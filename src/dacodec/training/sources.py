@@ -103,13 +103,16 @@ def _tar_unit(path: Path, pool: str, split: str) -> Unit:
     found = [
         Recording(row.pool, str(path), m.name, m.offset_data, m.size, row.source_rate)
         for m in members
-        if (row := _row_of(Path(m.name), tables.get(Path(m.name).parent), pool))
+        if not _is_hidden(Path(m.name))
+        and (row := _row_of(Path(m.name), tables.get(Path(m.name).parent), pool))
     ]
     return Unit(str(path), tuple(found))
 
 
 def _loose(path: Path, pool: str, split: str) -> Iterator[Recording]:
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(path)))
     tables = {
         p.parent: _table(p.read_bytes(), split)
         for p in {f.parent / TABLE for f in files}
@@ -121,6 +124,11 @@ def _loose(path: Path, pool: str, split: str) -> Iterator[Recording]:
             yield Recording(row.pool, str(file), "", 0, file.stat().st_size, row.source_rate)
 
 
+def _is_hidden(place: Path) -> bool:
+    """Whether a file or a folder that it lies in is hidden, below what was named."""
+    return any(part.startswith(".") for part in place.parts if part != "..")
+
+
 class _Row(NamedTuple):
     pool: str
     source_rate: int = 0
@@ -128,7 +136,7 @@ class _Row(NamedTuple):
 
 def _row_of(file: Path, table: dict[str, _Row] | None, pool: str) -> _Row | None:
     """What is known of a file; None if it is not to be used."""
-    if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
+    if file.suffix.lower() not in SUFFIXES:
         return None
     if table is None:
         return _Row(pool or file.parent.name)
