@@ -95,7 +95,8 @@ def test_leaving_early_ends_the_making():
             next(blocks)
             raise KeyboardInterrupt
 
-    pytest.raises(KeyboardInterrupt, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
 
 
 def test_an_error_in_using_ends_the_making():
