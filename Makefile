@@ -30,8 +30,9 @@ bench: .venv/test-installed
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/layers.py
 	$(BIN)/python bench/live.py
+	$(BIN)/python bench/files.py
 
-# The native engine under the compiler's sanitizers, on random networks and pushes.
+# The native code under the compiler's sanitizers, on random networks, signals and pushes.
 CXX ?= c++
 sanitize:
 	mkdir -p build
@@ -39,6 +40,10 @@ sanitize:
 	build/fuzz-address 30
 	$(CXX) -std=c++17 -O1 -g -fsanitize=thread -pthread native/fuzz.cpp -o build/fuzz-thread
 	build/fuzz-thread 100
+	$(CXX) -std=c++17 -O1 -g -ffp-contract=off -fsanitize=address,undefined -fno-sanitize-recover=all -pthread native/fuzz_resample.cpp -o build/fuzz-resample-address
+	build/fuzz-resample-address 300
+	$(CXX) -std=c++17 -O1 -g -ffp-contract=off -fsanitize=thread -pthread native/fuzz_resample.cpp -o build/fuzz-resample-thread
+	build/fuzz-resample-thread 100
 
 .venv/installed: pyproject.toml setup.py constraints.txt $(wildcard native/*)
 	$(PYTHON) -m venv .venv

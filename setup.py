@@ -1,4 +1,4 @@
-"""Builds the native engine, one plain shared library for each instruction set, and the entropy coder.
+"""Builds the native engine and the resampler, plain shared libraries for each instruction set, and the entropy coder.
 
 Without a C++ compiler the package installs without them, and runs through PyTorch and NumPy. Everything else about the
 package is in pyproject.toml.
@@ -71,6 +71,16 @@ setup(
                 depends=HEADERS,
                 optional=True,
                 extra_compile_args=[*flags, f'-DDAC_TARGET="{target}"'],
+            )
+            for target, flags in TARGET_FLAGS.items()
+        ],
+        *[
+            Extension(
+                f"dacodec.audio._resample_{target}",
+                ["native/resample.cpp"],
+                depends=HEADERS,
+                optional=True,
+                extra_compile_args=[*flags, "-ffp-contract=off"],  # the same bytes with and without FMA
             )
             for target, flags in TARGET_FLAGS.items()
         ],

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "dacodec"
 
 LEVELS = {
-    "errors": 0, "config": 0, "geometry": 0,
+    "errors": 0, "config": 0, "geometry": 0, "overlap": 0,
     "audio": 1, "features": 1, "spectra": 1, "files": 1, "container": 1,
     "model": 2,
     "checkpoint": 3, "encoded": 3, "engine": 3, "concealment": 3,

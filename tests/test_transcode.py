@@ -13,7 +13,7 @@ from models import SHAPES, save_model
 
 from dacodec import Codec, Encoded
 from dacodec.audio import AudioReader, AudioWriter, PcmReader, PcmWriter, read, resample, write
-from dacodec.container import Reader
+from dacodec.container import Reader, Writer
 from dacodec.encoded import Summary
 from dacodec.errors import AudioError, OutputError
 
@@ -209,6 +209,87 @@ def test_progress_and_how_to_stop(codec, stereo, tmp_path):
         with pytest.raises(Enough):
             run(source, tmp_path / "y", progress=stop)
     assert [path.name for path in tmp_path.iterdir()] == ["x.dacz"]
+
+
+@pytest.mark.parametrize("rate", [16000, 22050])
+def test_files_are_read_and_written_beside_coding_with_the_same_bytes(
+    codec, rate, stereo, tmp_path, monkeypatch
+):
+    """Each in one thread of its own, and progress is told in the caller's."""
+    write(tmp_path / "x.wav", resample(read(stereo).samples, 44100, rate), rate)
+    with AudioReader(tmp_path / "x.wav") as reader, (tmp_path / "one.dacz").open("wb") as file:
+        codec.encode_stream(reader, file)
+    with (tmp_path / "one.dacz").open("rb") as file:
+        decoded = np.concatenate(list(codec.decode_stream(Reader(file))), axis=1)
+    threads = {}
+
+    def note(owner, name):
+        run = getattr(owner, name)
+
+        def noted(*args, **kwargs):
+            threads.setdefault(name, set()).add(threading.get_ident())
+            return run(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    for owner, name in [
+        (soundfile.SoundFile, "read"), (Writer, "write"), (Reader, "__next__"), (AudioWriter, "write"),
+        (codec.engine, "push_audio"), (codec.engine, "push_codes"),
+    ]:  # fmt: skip
+        note(owner, name)
+    told = []
+    codec.encode_file(
+        tmp_path / "x.wav", tmp_path / "x.dacz", progress=lambda *_: told.append(threading.get_ident())
+    )
+    reading, own = set(threads["read"]), threading.get_ident()
+    threads.pop("__next__", None)  # what was read for the summary
+    codec.decode_file(
+        tmp_path / "x.dacz", tmp_path / "y.wav", subtype="FLOAT",
+        progress=lambda *_: told.append(threading.get_ident()),
+    )  # fmt: skip
+    assert (tmp_path / "x.dacz").read_bytes() == (tmp_path / "one.dacz").read_bytes()
+    assert read(tmp_path / "y.wav").samples.tobytes() == decoded.tobytes()
+    assert set(told) == {own}
+    assert threads["push_audio"] == threads["push_codes"] == {own}
+    assert own not in reading | threads["write"]
+    assert len(reading) == 1
+    assert len(threads["__next__"] - {own}) == 1
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.9])
+def test_what_fails_in_the_other_threads_fails_here_and_leaves_nothing(
+    codec, stereo, tmp_path, cut, monkeypatch
+):
+    before = threading.active_count()
+    data = stereo.read_bytes()
+    (tmp_path / "cut.flac").write_bytes(data[: int(cut * len(data))])
+    with pytest.raises(AudioError, match="cut off"):
+        codec.encode_file(tmp_path / "cut.flac", tmp_path / "x.dacz")
+    codec.encode_file(stereo, tmp_path / "x.dacz")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AudioWriter, "write", full)
+    with pytest.raises(OutputError, match="No space left"):
+        codec.decode_file(tmp_path / "x.dacz", tmp_path / "y.wav")
+    monkeypatch.setattr(Writer, "write", full)
+    with pytest.raises(OutputError, match="No space left"):
+        codec.encode_file(stereo, tmp_path / "y.dacz")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.flac", "x.dacz"]
+    assert threading.active_count() == before
+
+
+def test_a_named_pipe_is_read_as_it_is(codec, stereo, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    thread = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(stereo.read_bytes(),))
+    thread.start()
+    codec.encode_file(tmp_path / "pipe", tmp_path / "x.dacz")
+    thread.join()
+    codec.encode_file(stereo, tmp_path / "y.dacz")
+    np.testing.assert_array_equal(
+        Encoded.load(tmp_path / "x.dacz").codes, Encoded.load(tmp_path / "y.dacz").codes
+    )
 
 
 def test_summary_is_the_files(codec, tmp_path):

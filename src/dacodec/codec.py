@@ -191,11 +191,7 @@ class Codec:
             _given(audio, rate, loudness_lufs, mid_side) for audio, rate in zip(audios, rates, strict=True)
         ]
         counts = [self.choose_n_quantizers(len(g.samples), n_quantizers, bitrate_kbps) for g in given]
-        rows = [
-            row
-            for g in given
-            for row in torch.cat(list(self._at_model_rate([g.samples], g.sampling_rate, g.gain, mid_side)), 1)
-        ]
+        rows = [row for g in given for row in self._rows(g)]
         # The codes of fewer codebooks are the first of the codes of more.
         frames = chunk_frames(self.engine, self.chunk_seconds)
         coded = iter(encode_rows(self.engine, rows, max(counts, default=1), frames))
@@ -214,7 +210,7 @@ class Codec:
         decoded = iter(decode_rows(self.engine, rows, chunk_frames(self.engine, self.chunk_seconds)))
         return [
             _joined(
-                self._at_given_rate(
+                self.at_given_rate(
                     [torch.stack([next(decoded) for _ in one.codes]).numpy()],
                     one.sampling_rate,
                     one.n_samples,
@@ -236,9 +232,7 @@ class Codec:
         mid_side: bool = False,
     ) -> Iterator[Codes]:
         """Codes [C, K, F], bit by bit, of a recording that comes in blocks [C, T]: the same as of the whole."""
-        frames = chunk_frames(self.engine, self.chunk_seconds)
-        at_model_rate = self._at_model_rate(blocks, sampling_rate, gain, mid_side)
-        yield from map(_uint16, encode_chunks(self.engine, at_model_rate, n_quantizers, frames))
+        yield from self.encode_raw(self.at_model_rate(blocks, sampling_rate, gain, mid_side), n_quantizers)
 
     def decode_blocks(
         self,
@@ -254,7 +248,7 @@ class Codec:
         Args:
             n_samples: how many in all, per channel; a function, if that is known only after the last block.
         """
-        yield from self._at_given_rate(self.decode_raw(blocks), sampling_rate, n_samples, gain, mid_side)
+        yield from self.at_given_rate(self.decode_raw(blocks), sampling_rate, n_samples, gain, mid_side)
 
     def from_codes(
         self, codes: Any, *, sampling_rate: int | None = None, n_samples: int | None = None
@@ -305,12 +299,18 @@ class Codec:
             raise CodesError(f"n_quantizers must be from 1 to {most}, got {n_quantizers}")
         return n_quantizers
 
-    def _at_model_rate(
-        self, blocks: Iterable[Samples], sampling_rate: int, gain: float, mid_side: bool
-    ) -> Iterator[Tensor]:
+    def at_model_rate(
+        self, blocks: Iterable[Samples], sampling_rate: int, gain: float = 1.0, mid_side: bool = False
+    ) -> Iterator[Samples]:
+        """What :meth:`encode_raw` takes, of a recording that comes in blocks [C, T]."""
         blocks = audio_io.mid_side(blocks) if mid_side else blocks
         scaled = blocks if gain == 1 else (block * np.float32(gain) for block in blocks)
-        yield from map(torch.from_numpy, resample_blocks(scaled, sampling_rate, self.sampling_rate))
+        yield from resample_blocks(scaled, sampling_rate, self.sampling_rate)
+
+    def encode_raw(self, blocks: Iterable[Samples], n_quantizers: int | None = None) -> Iterator[Codes]:
+        """Codes [C, K, F], bit by bit, of audio at the model's rate in blocks [C, T]."""
+        frames = chunk_frames(self.engine, self.chunk_seconds)
+        return map(_uint16, encode_chunks(self.engine, map(torch.from_numpy, blocks), n_quantizers, frames))
 
     def decode_raw(self, blocks: Iterable[Codes]) -> Iterator[Samples]:
         """Audio [C, T] at the model's rate, bit by bit, of codes in blocks [C, K, F]: all that they give."""
@@ -318,14 +318,16 @@ class Codec:
         codes = (torch.from_numpy(block.astype(np.int64)) for block in blocks)
         return (block.numpy() for block in decode_chunks(self.engine, codes, frames))
 
-    def _at_given_rate(
+    def at_given_rate(
         self,
         decoded: Iterable[Samples],
         sampling_rate: int,
         n_samples: int | Callable[[], int],
-        gain: float,
-        mid_side: bool,
+        gain: float = 1.0,
+        mid_side: bool = False,
     ) -> Iterator[Samples]:
+        """The recording in blocks [C, T] of what :meth:`decode_raw` gives; arguments as of :meth:`decode_blocks`."""
+
         # What pads the last frame is cut off before resampling, as it was put on after resampling.
         def n_model() -> int:
             n = n_samples if isinstance(n_samples, int) else n_samples()
@@ -340,6 +342,11 @@ class Codec:
             given = ending_at(resampled, n_samples, -(-sampling_rate // self.sampling_rate))
         for block in audio_io.left_right(given) if mid_side else given:
             yield block / np.float32(gain)
+
+    def _rows(self, given: _Given) -> Tensor:
+        """[C, T] at the model's rate."""
+        blocks = self.at_model_rate([given.samples], given.sampling_rate, given.gain, given.mid_side)
+        return torch.from_numpy(np.concatenate(list(blocks), axis=1))
 
     def _encoded(self, codes: Codes, given: _Given) -> Encoded:
         n_samples = given.samples.shape[1]

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dacodec.audio import (
     AudioReader,
@@ -25,13 +26,16 @@ from dacodec.audio import (
     resample_blocks,
     resampled_length,
 )
-from dacodec.container import MID_SIDE, Header, Reader, Writer
+from dacodec.container import MID_SIDE, Header, Packet, Reader, Writer
 from dacodec.encoded import Summary, header_of, model_of
 from dacodec.errors import AudioError
 from dacodec.files import new_file, open_input
+from dacodec.overlap import ahead, behind
 
 if TYPE_CHECKING:
     from dacodec.codec import Codec
+
+Codes = NDArray[np.uint16]
 
 # Told how many seconds of audio are done, and of how many, where that is known.
 Progress = Callable[[float, float | None], None]
@@ -69,10 +73,14 @@ def encode_file(
         with AudioReader(path) as reader:
             gain = gain_to(part.of(reader), reader.channels, reader.sampling_rate, loudness_lufs)
     with AudioReader(path) as reader, new_file(output, overwrite, sources=[path]) as file:
-        return encode_stream(
+        encoding = _Encoding(
             codec, reader, file, gain=gain, start_seconds=start_seconds, duration_seconds=duration_seconds,
             **options,
         )  # fmt: skip
+        if not Path(path).is_file():  # a pipe that gives nothing would hold its thread
+            return encoding.write(encoding.code(encoding.read()))
+        with ahead(encoding.read()) as blocks:
+            return behind(encoding.write, encoding.code(blocks))
 
 
 def encode_stream(
@@ -98,19 +106,56 @@ def encode_stream(
         progress: is told from time to time how many seconds were read, and of how many (None: unknown). What
             it raises ends the work.
     """
-    n_quantizers = codec.choose_n_quantizers(reader.channels, n_quantizers, bitrate_kbps)
-    check_mid_side(reader.channels, mid_side)
-    part, rate = _Part(start_seconds, duration_seconds), reader.sampling_rate
-    length = part.length(reader)
-    header = header_of(codec.model, n_quantizers, rate, reader.channels, length, gain, mid_side)
-    blocks = _Counted(part.of(reader), rate, None if length is None else length / rate, progress)
-    with Writer(file, header, index=True) as writer:
-        for codes in codec.encode_blocks(
-            blocks, rate, n_quantizers=n_quantizers, gain=gain, mid_side=mid_side
-        ):
-            writer.write(codes)
-        writer.close(blocks.n_samples)
-    return Summary(header, writer.n_frames, blocks.n_samples)
+    encoding = _Encoding(
+        codec, reader, file, n_quantizers=n_quantizers, bitrate_kbps=bitrate_kbps, gain=gain, mid_side=mid_side,
+        start_seconds=start_seconds, duration_seconds=duration_seconds, progress=progress,
+    )  # fmt: skip
+    return encoding.write(encoding.code(encoding.read()))
+
+
+class _Encoding:
+    """:func:`encode_stream` in three steps, each of which may have a thread of its own."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        reader: AudioReader | PcmReader,
+        file: BinaryIO,
+        *,
+        n_quantizers: int | None = None,
+        bitrate_kbps: float | None = None,
+        gain: float = 1.0,
+        mid_side: bool = False,
+        start_seconds: float = 0.0,
+        duration_seconds: float | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        n_quantizers = codec.choose_n_quantizers(reader.channels, n_quantizers, bitrate_kbps)
+        check_mid_side(reader.channels, mid_side)
+        part, rate = _Part(start_seconds, duration_seconds), reader.sampling_rate
+        length = part.length(reader)
+        self._header = header_of(codec.model, n_quantizers, rate, reader.channels, length, gain, mid_side)
+        self._codec, self._file, self._progress = codec, file, progress
+        self._given, self._read = part.of(reader), _Counted(rate, length)
+
+    def read(self) -> Iterator[Samples]:
+        """At the model's rate."""
+        header = self._header
+        mid_side = header.channel_coding == MID_SIDE
+        return self._codec.at_model_rate(
+            self._read.of(self._given), header.sampling_rate, header.gain, mid_side
+        )
+
+    def code(self, blocks: Iterable[Samples]) -> Iterator[Codes]:
+        told = _telling(blocks, self._read, self._progress)
+        return self._codec.encode_raw(told, self._header.n_codebooks)
+
+    def write(self, blocks: Iterable[Codes]) -> Summary:
+        with Writer(self._file, self._header, index=True) as writer:
+            for codes in blocks:
+                writer.write(codes)
+            writer.close(self._read.n_samples)
+        return Summary(self._header, writer.n_frames, self._read.n_samples)
 
 
 def decode_file(
@@ -151,16 +196,22 @@ def decode_file(
     with open_input(path) as source, new_file(output, overwrite, sources=[path]) as file:
         part = _Part(start_seconds, duration_seconds)
         start, stop = part.samples(header.sampling_rate, summary.n_samples)
-        blocks = decode_stream(
-            codec, Reader(source, conceal=conceal), n_samples=summary.n_samples, start_seconds=start_seconds,
-            duration_seconds=duration_seconds, allow_other_model=allow_other_model, progress=progress,
+        decoding = _decoding(
+            codec, Reader(source, conceal=conceal), summary.n_samples, part, allow_other_model
         )  # fmt: skip
-        with AudioWriter(
-            file, header.sampling_rate, header.channels, subtype=subtype, n_samples=stop - start,
-            format=Path(output).suffix[1:] or "wav",
-        ) as writer:  # fmt: skip
-            for block in blocks:
-                writer.write(block)
+        written = _Counted(header.sampling_rate, stop - start)
+
+        def write(decoded: Iterator[Samples]) -> None:
+            with AudioWriter(
+                file, header.sampling_rate, header.channels, subtype=subtype, n_samples=stop - start,
+                format=Path(output).suffix[1:] or "wav",
+            ) as writer:  # fmt: skip
+                for block in written.of(decoding.finish(decoded)):
+                    writer.write(block)
+
+        with ahead(decoding.packets) as packets:
+            behind(write, _telling(decoding.decode(packets), written, progress))
+        written.tell(progress)
     return summary
 
 
@@ -180,60 +231,76 @@ def decode_stream(
         n_samples: in the whole stream, per channel, where the caller knows and the header does not.
         start_seconds, duration_seconds, allow_other_model, progress: as for :meth:`Codec.decode_file`.
     """
-    header, part = reader.header, _Part(start_seconds, duration_seconds)
+    decoding = _decoding(
+        codec, reader, n_samples, _Part(start_seconds, duration_seconds), allow_other_model
+    )  # fmt: skip
+    given = _Counted(reader.header.sampling_rate, decoding.length)
+    blocks = given.of(decoding.finish(decoding.decode(decoding.packets)))
+    yield from _telling(blocks, given, progress)
+
+
+class _Decoding(NamedTuple):
+    """:func:`decode_stream` in three steps, each of which may have a thread of its own."""
+
+    packets: Iterator[Packet]
+    decode: Callable[
+        [Iterator[Packet]], Iterator[Samples]
+    ]  # at the model's rate, unless frames are concealed
+    finish: Callable[[Iterator[Samples]], Iterator[Samples]]  # as the recording was given
+    length: int | None = None  # samples of that, where it is known
+
+
+def _decoding(
+    codec: Codec, reader: Reader, n_samples: int | None, part: _Part, allow_other_model: bool
+) -> _Decoding:
+    header = reader.header
     codec.check_model(model_of(header), header.n_codebooks, allow_other_model)
     n_samples = header.n_samples if n_samples is None else n_samples
-    total = None
     if reader.conceals:
-        blocks = part.of_blocks(_concealed(codec, reader), header.sampling_rate)
-    elif n_samples is None:
-        blocks = part.of_blocks(_to_the_end(codec, reader), header.sampling_rate)
-    else:
-        start, stop = part.samples(header.sampling_rate, n_samples)
-        total = (stop - start) / header.sampling_rate
-        blocks = _between_samples(codec, reader, n_samples, start, stop)
-    yield from _Counted(blocks, header.sampling_rate, total, progress)
+        return _concealed(codec, reader, part)
+    if n_samples is None:
+        return _to_the_end(codec, reader, part)
+    return _between_samples(codec, reader, n_samples, *part.samples(header.sampling_rate, n_samples))
 
 
-def _concealed(codec: Codec, reader: Reader) -> Iterator[Samples]:
-    """The whole stream, frames that are lost concealed."""
+def _concealed(codec: Codec, reader: Reader, part: _Part) -> _Decoding:
+    """Frames that are lost concealed."""
     header, decoder = reader.header, codec.stream_decoder(reader.header.sampling_rate)
 
-    def audio() -> Iterator[Samples]:
+    def decode(packets: Iterator[Packet]) -> Iterator[Samples]:
         state = None
-        for packet in reader:
+        for packet in packets:
             missing = np.full(packet.n_frames, packet.is_lost)
             pushed, state = decoder.push(packet.codes, state, missing)
             yield pushed
         if state is not None:
             yield decoder.flush(state, reader.n_samples)
 
-    yield from as_given(audio(), header)
+    def finish(decoded: Iterator[Samples]) -> Iterator[Samples]:
+        return part.of_blocks(as_given(decoded, header), header.sampling_rate)
+
+    return _Decoding(iter(reader), decode, finish)
 
 
-def as_given(blocks: Iterable[Samples], header: Header) -> Iterator[Samples]:
-    """Decoded audio [C, T] as the recording was given: left and right, at its own level."""
-    for block in left_right(blocks) if header.channel_coding == MID_SIDE else blocks:
-        yield block / np.float32(header.gain)
-
-
-def _to_the_end(codec: Codec, reader: Reader) -> Iterator[Samples]:
-    """The whole stream, whose length only its end mark tells."""
+def _to_the_end(codec: Codec, reader: Reader, part: _Part) -> _Decoding:
+    """A stream whose length only its end mark tells."""
 
     def n_samples() -> int:
         assert reader.n_samples is not None
         return reader.n_samples
 
     header = reader.header
-    return codec.decode_blocks(
-        (packet.codes for packet in reader), header.sampling_rate, n_samples=n_samples, gain=header.gain,
-        mid_side=header.channel_coding == MID_SIDE,
-    )  # fmt: skip
+
+    def finish(decoded: Iterator[Samples]) -> Iterator[Samples]:
+        whole = codec.at_given_rate(
+            decoded, header.sampling_rate, n_samples, header.gain, header.channel_coding == MID_SIDE
+        )
+        return part.of_blocks(whole, header.sampling_rate)
+
+    return _Decoding(iter(reader), lambda packets: codec.decode_raw(_codes(packets)), finish)
 
 
-def _between_samples(
-    codec: Codec, reader: Reader, n_samples: int, start: int, stop: int
-) -> Iterator[Samples]:
+def _between_samples(codec: Codec, reader: Reader, n_samples: int, start: int, stop: int) -> _Decoding:
     """Samples ``start`` to ``stop`` of ``n_samples``: only the frames that they depend on are decoded."""
     rate, model, halo = reader.header.sampling_rate, codec.model, codec.geometry.decoder_halo
     resampler = Resampler(model.sampling_rate, rate)
@@ -243,10 +310,25 @@ def _between_samples(
     last = min(last, resampled_length(n_samples, rate, model.sampling_rate))
     first_frame = max(0, first // model.hop_length - halo)
     last_frame = -(-last // model.hop_length) + halo
-    codes = (packet.codes for packet in reader.packets(first_frame, last_frame))
-    decoded = between(codec.decode_raw(codes), first - first_frame * model.hop_length)
-    resampled = resample_blocks(exactly(decoded, last - first), model.sampling_rate, rate, from_output)
-    yield from as_given(exactly(between(resampled, start - from_output), stop - start), reader.header)
+
+    def decode(packets: Iterator[Packet]) -> Iterator[Samples]:
+        return between(codec.decode_raw(_codes(packets)), first - first_frame * model.hop_length)
+
+    def finish(decoded: Iterator[Samples]) -> Iterator[Samples]:
+        resampled = resample_blocks(exactly(decoded, last - first), model.sampling_rate, rate, from_output)
+        return as_given(exactly(between(resampled, start - from_output), stop - start), reader.header)
+
+    return _Decoding(reader.packets(first_frame, last_frame), decode, finish, stop - start)
+
+
+def _codes(packets: Iterable[Packet]) -> Iterator[Codes]:
+    return (packet.codes for packet in packets)
+
+
+def as_given(blocks: Iterable[Samples], header: Header) -> Iterator[Samples]:
+    """Decoded audio [C, T] as the recording was given: left and right, at its own level."""
+    for block in left_right(blocks) if header.channel_coding == MID_SIDE else blocks:
+        yield block / np.float32(header.gain)
 
 
 def check_mid_side(channels: int, mid_side: bool) -> None:
@@ -321,17 +403,25 @@ class _Part:
 
 
 class _Counted:
-    """Passes blocks on, counts them, and tells how far they are of ``total`` seconds."""
+    """Counts what passes of a signal of ``length`` samples, None if that is unknown."""
 
-    def __init__(
-        self, blocks: Iterable[Samples], sampling_rate: int, total: float | None, progress: Progress | None
-    ) -> None:
-        self._blocks, self._rate, self._total, self._progress = blocks, sampling_rate, total, progress
+    def __init__(self, sampling_rate: int, length: int | None) -> None:
+        self._rate = sampling_rate
+        self._total = None if length is None else length / sampling_rate
         self.n_samples = 0
 
-    def __iter__(self) -> Iterator[Samples]:
-        for block in self._blocks:
+    def of(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
+        for block in blocks:
             self.n_samples += block.shape[1]
             yield block
-            if self._progress:
-                self._progress(self.n_samples / self._rate, self._total)
+
+    def tell(self, progress: Progress | None) -> None:
+        if progress:
+            progress(self.n_samples / self._rate, self._total)
+
+
+def _telling(blocks: Iterable[Samples], counted: _Counted, progress: Progress | None) -> Iterator[Samples]:
+    """Passes blocks on, and tells after each how much was counted: maybe in another thread, never from there."""
+    for block in blocks:
+        yield block
+        counted.tell(progress)

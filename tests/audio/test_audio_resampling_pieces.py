@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dacodec.audio import compiled
 from dacodec.audio.resampling import (
     PASSBAND,
     Resampler,
@@ -20,6 +21,15 @@ RATES = [
     (8000, 24000),
     (22050, 44101),
 ]
+
+
+needs_compiled = pytest.mark.skipif(not compiled.is_built(), reason="installed without a C++ compiler")
+
+
+@pytest.fixture(params=["numpy", pytest.param("compiled", marks=needs_compiled)], autouse=True)
+def implementation(request, monkeypatch):
+    if request.param == "numpy":
+        monkeypatch.setattr(compiled, "is_built", lambda: False)
 
 
 def sine(hz, n, rate):

@@ -6,7 +6,9 @@ a sinc with a Kaiser window:
     y[n] = sum over k of x[k] * h(n * from_rate / to_rate - k)
 
 With from_rate / to_rate = M / L in lowest terms, the instants repeat relative to the input every L outputs and M
-inputs. So L outputs are one product of a window of the input with a fixed matrix, and many of them one GEMM.
+inputs. So L outputs are one product of a window of the input with a fixed matrix, and many of them one GEMM: in
+float64, so that how a signal is cut shows in the 16th digit only. Where the package was installed with a compiler,
+compiled.py does the same sums in float32; this is their reference, and what runs without.
 
 Source: J. O. Smith, "Digital Audio Resampling" (CCRMA); J. F. Kaiser's window and its design formula.
 """
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dacodec.audio import compiled
 from dacodec.audio.arrays import Samples, as_float, check_sampling_rate
 
 # Of the lower of the two Nyquist frequencies: what passes unchanged, and where the stop band begins.
@@ -110,16 +113,20 @@ class Resampler:
         if self.from_rate == self.to_rate:
             end = state.origin + state.tail.shape[1]
             return state.tail, ResamplerState(state.tail[:, :0], end, end)
+        if compiled.is_built() and (taps := _taps(self)):
+            outputs = compiled.resample(taps, state.tail, state.origin, state.n_output, until)
+        else:
+            outputs = self._reference(state, until)
+        keep_from = self.first_input(until)
+        return outputs, ResamplerState(state.tail[:, keep_from - state.origin :], keep_from, until)
+
+    def _reference(self, state: ResamplerState, until: int) -> Samples:
         compute = self._by_phases if self.ratio[1] <= _MOST_PHASES else self._one_by_one
         pieces = [compute(state, n, min(n + _AT_ONCE, until)) for n in range(state.n_output, until, _AT_ONCE)]
-        pieces = [np.zeros((len(state.tail), 0), np.float32), *pieces]
-        keep_from = self.first_input(until)
-        state = ResamplerState(state.tail[:, keep_from - state.origin :], keep_from, until)
-        return np.concatenate(pieces, axis=1), state
+        return np.concatenate([np.zeros((len(state.tail), 0), np.float32), *pieces], axis=1)
 
     def _window(self, state: ResamplerState, first: int, length: int) -> NDArray[np.float64]:
-        """Inputs ``first`` to ``first + length``, zeros beyond the tail. float64, so that how a signal is cut
-        shows in the 16th digit at most and not in the float32 result."""
+        """Inputs ``first`` to ``first + length``, zeros beyond the tail."""
         begin = first - state.origin
         part = state.tail[:, begin : begin + length].astype(np.float64)
         return np.pad(part, ((0, 0), (0, length - part.shape[1])))
@@ -143,11 +150,14 @@ class Resampler:
         first = int(base[0]) - self.reach
         window = self._window(state, first, int(base[-1] - base[0]) + size)
         inputs = np.lib.stride_tricks.sliding_window_view(window, size, axis=1)[:, base - base[0]]
-        taps = self._kernel(phase[:, None] - np.arange(-self.reach, self.reach + 1))
-        return np.asarray(np.einsum("cnk,nk->cn", inputs, taps), np.float32)
+        return np.asarray(np.einsum("cnk,nk->cn", inputs, self.kernel(phase)), np.float32)
 
-    def _kernel(self, offsets: NDArray[Any]) -> NDArray[np.float64]:
-        """Coefficients [n, taps] of inputs ``offsets`` samples away; each row passes DC as it is."""
+    def kernel(self, phases: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Taps [n, 2 * reach + 1] of outputs that stand ``phases`` [n], 0 to 1, behind an input, which has the middle one.
+
+        Each row passes DC as it is.
+        """
+        offsets = phases[:, None] - np.arange(-self.reach, self.reach + 1)
         cutoff = self._lower_nyquist * (PASSBAND + STOPBAND) / 2
         inside = np.clip(1 - (offsets / (self.reach + 1)) ** 2, 0, None)
         taps = np.sinc(cutoff * offsets) * np.i0(_BETA * np.sqrt(inside))
@@ -160,11 +170,16 @@ def _phases(resampler: Resampler) -> NDArray[np.float64]:
     down, up = resampler.ratio
     reach = resampler.reach
     matrix = np.zeros((down + 2 * reach, up))
-    for phase in range(up):
-        base = phase * down // up
-        offsets = (phase * down % up) / up - np.arange(-reach, reach + 1)
-        matrix[base : base + 2 * reach + 1, phase] = resampler._kernel(offsets[None])[0]
+    outputs = np.arange(up)
+    for n, taps in enumerate(resampler.kernel(outputs * down % up / up)):
+        base = n * down // up
+        matrix[base : base + 2 * reach + 1, n] = taps
     return matrix
+
+
+@lru_cache(maxsize=16)
+def _taps(resampler: Resampler) -> compiled.Taps | None:
+    return compiled.taps_of(*resampler.ratio, resampler.reach, resampler.kernel)
 
 
 def resample(samples: Any, from_rate: int, to_rate: int) -> Samples:
@@ -183,8 +198,8 @@ def resample(samples: Any, from_rate: int, to_rate: int) -> Samples:
     """
     samples = as_float(samples)
     resampler = Resampler(check_sampling_rate(from_rate), check_sampling_rate(to_rate))
-    output, state = resampler.push(samples)
-    return np.concatenate([output, resampler.flush(state)], axis=1)
+    state = resampler.start(len(samples))
+    return resampler.flush(replace(state, tail=np.concatenate([state.tail, samples], axis=1)))
 
 
 def resample_blocks(

@@ -61,14 +61,21 @@ class _Piece(NamedTuple):
 
 def _pieces(blocks: Iterable[Tensor], size: int) -> Iterator[_Piece]:
     """A signal in pieces of ``size`` steps, the last one of 1 to ``size``."""
-    buffer: Tensor | None = None
+    waiting: list[Tensor] = []  # joined once there are more steps than a piece has
+    n_waiting = 0
     for block in blocks:
-        buffer = block if buffer is None else torch.cat([buffer, block], -1)
-        while buffer.shape[-1] > size:
-            yield _Piece(buffer[..., :size], last=False)
-            buffer = buffer[..., size:]
-    if buffer is not None and buffer.shape[-1]:
-        yield _Piece(buffer, last=True)
+        waiting.append(block)
+        n_waiting += block.shape[-1]
+        if n_waiting > size:
+            *full, rest = torch.split(_joined(waiting), size, -1)
+            yield from (_Piece(steps, last=False) for steps in full)
+            waiting, n_waiting = [rest], rest.shape[-1]
+    if n_waiting:
+        yield _Piece(_joined(waiting), last=True)
+
+
+def _joined(blocks: list[Tensor]) -> Tensor:
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, -1)
 
 
 def _push_rows(push: Callable[..., Pushed], rows: Tensor, states: State) -> Pushed:

@@ -1,0 +1,115 @@
+"""Work on blocks in two threads: one makes them while the other uses those before.
+
+The thread that is started lives no longer than the call or ``with`` block that started it. Whatever ends one side, an
+error or Ctrl-C, ends the other at its next block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Semaphore, Thread
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+Result = TypeVar("Result")
+
+BLOCKS = 2  # that wait between the threads at most
+
+
+@contextmanager
+def ahead(blocks: Iterable[T], n: int = BLOCKS) -> Iterator[Iterator[T]]:
+    """``blocks``, made in a thread of their own, at most ``n`` of them ahead.
+
+    What making them raises is raised where they are used, after those before. Once the ``with`` block ends, no more are
+    made.
+    """
+    channel: _Channel[T] = _Channel(n)
+    thread = Thread(target=channel.send_all, args=(blocks,), daemon=True)
+    thread.start()
+    try:
+        yield iter(channel)
+    finally:
+        channel.hang_up()
+        thread.join()
+
+
+def behind(use: Callable[[Iterator[T]], Result], blocks: Iterable[T], n: int = BLOCKS) -> Result:
+    """``use(blocks)``, in a thread of its own, while the blocks are made here, at most ``n`` of them ahead.
+
+    What ``use`` raises is raised here. Where making blocks fails, ``use`` gets :class:`Broken` from its iterator, so
+    that it does not take what was made for the whole.
+    """
+    channel: _Channel[T] = _Channel(n)
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(use(iter(channel)))
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            channel.hang_up()
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    ended = False
+    try:
+        for block in blocks:
+            if not channel.send(block):
+                break
+        ended = True
+    finally:
+        channel.end(None if ended else Broken())
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+class Broken(Exception):
+    """No more blocks come, and those that came are not all."""
+
+
+class _Channel(Generic[T]):
+    """From the thread that makes blocks to the one that uses them."""
+
+    def __init__(self, n: int) -> None:
+        self._room = Semaphore(n)
+        self._blocks: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
+        self._hung_up = False
+
+    def send(self, block: T) -> bool:
+        """Waits for room; False if nobody listens any more."""
+        self._room.acquire()
+        if not self._hung_up:
+            self._blocks.put((block,))
+        return not self._hung_up
+
+    def end(self, error: BaseException | None = None) -> None:
+        """After the last block, or with what came instead of the next."""
+        self._blocks.put(error)
+
+    def send_all(self, blocks: Iterable[T]) -> None:
+        error = None
+        try:
+            for block in blocks:
+                if not self.send(block):
+                    break
+        except BaseException as raised:
+            error = raised
+        self.end(error)
+
+    def hang_up(self) -> None:
+        """By the thread that uses the blocks."""
+        self._hung_up = True
+        self._room.release()
+
+    def __iter__(self) -> Iterator[T]:
+        while (item := self._blocks.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            self._room.release()
+            yield item[0]
