@@ -30,6 +30,7 @@ bench: .venv/test-installed
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/layers.py
 	$(BIN)/python bench/live.py
+	$(BIN)/python bench/threads.py
 	$(BIN)/python bench/files.py
 
 # The native code under the compiler's sanitizers, on random networks, signals and pushes.
