@@ -25,6 +25,7 @@ from dacodec.cli import (
     train,
     verify,
 )
+from dacodec.cli.overrides import CommandWithOverrides
 
 # What a script can tell apart. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C, 143 asked to end
 # (SIGTERM).
@@ -56,9 +57,9 @@ app.command("verify")(verify.verify)
 app.command("repair")(repair.repair)
 app.command("import-dac")(import_dac.import_dac)
 app.command("import-weights")(import_weights.import_weights)
-app.command("train", context_settings=train.OVERRIDES)(train.train)
+app.command("train", cls=CommandWithOverrides)(train.train)
 app.command("eval")(eval.evaluate)
-app.command("finetune", context_settings=train.OVERRIDES)(finetune.finetune)
+app.command("finetune", cls=CommandWithOverrides)(finetune.finetune)
 
 
 def _version(wanted: bool) -> None:
