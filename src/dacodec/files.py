@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,4 +46,5 @@ def new_file(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[
         reason = error.strerror or str(error)
         raise OutputError(f"cannot write {path}: {reason}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing could be written, nothing can be removed
+            temporary.unlink(missing_ok=True)
