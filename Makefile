@@ -24,6 +24,14 @@ test-wheel:
 test-hubs: .venv/test-installed
 	bash scripts/packaging/hubs.sh
 
+# The oldest and the newest version of every dependency: downloads gigabytes.
+test-versions:
+	PYTHON=$(PYTHON) bash scripts/packaging/versions.sh
+
+# A program frozen by PyInstaller, with the hook that the package brings. Takes some minutes.
+test-frozen: .venv/installed
+	bash scripts/packaging/frozen.sh
+
 # Against the real packages: sets up environments of their own and takes some minutes.
 parity:
 	PYTHON=$(PYTHON) bash scripts/oracles/setup.sh

@@ -52,9 +52,9 @@ live live_extras
 if [ "${1:-all}" = all ]; then
     step "the tests that are quick, and the documentation's commands"
     "$work/empty/bin/python" -m pip install -q -c "$root/constraints.txt" pytest pytest-xdist hypothesis
+    # shellcheck disable=SC2046
     OMP_NUM_THREADS=1 "$work/empty/bin/python" -P -m pytest -p no:cacheprovider -n auto --dist worksteal \
-        tests/docs tests/audio tests/checkpoint tests/container tests/features tests/model tests/cli/test_cli*.py \
-        tests/test_codec.py tests/test_geometry.py tests/test_structure.py tests/test_golden_audio.py
+        $(cat scripts/packaging/quick-tests)
 fi
 
 live live_without_compiler
