@@ -93,12 +93,14 @@ def test_spaces_and_umlauts(expected, tmp_path, locale):
 
 
 def test_safe_path(expected, tmp_path):
-    (tmp_path / "torch.py").write_text("raise SystemExit('not this one')")
+    for name in ("module", "script"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "torch.py").write_text("raise SystemExit('not this one')")
     environment = {"PYTHONSAFEPATH": "1"}
-    assert there_and_back(PYTHON, "-m", "dacodec", cwd=tmp_path, environment=environment) == expected
-    assert (
-        there_and_back(PYTHON.with_name("dacodec"), cwd=tmp_path) == expected
-    )  # a script's folder is its own
+    command = [PYTHON, "-m", "dacodec"]
+    assert there_and_back(*command, cwd=tmp_path / "module", environment=environment) == expected
+    # Of the console script the folder that it lies in comes first, not the one where it is called.
+    assert there_and_back(PYTHON.with_name("dacodec"), cwd=tmp_path / "script") == expected
 
 
 @pytest.mark.parametrize("flag", ["-O", "-OO"])
