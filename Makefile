@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch
 BIN := .venv/bin
 
-.PHONY: demo test test-targets lint parity bench sanitize clean
+.PHONY: demo test test-targets test-wheel test-hubs test-versions test-frozen lint parity bench sanitize clean
 
 demo: .venv/installed
 	$(BIN)/python scripts/demo.py
@@ -19,6 +19,22 @@ lint: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What is installed is what is tested: sdist, wheel, an empty environment, the extras one by one. Needs no .venv.
+test-wheel:
+	PYTHON=$(PYTHON) TORCH="$(TORCH)" bash scripts/packaging/wheel.sh
+
+# The tests of checkpoints with every huggingface_hub that people have.
+test-hubs: .venv/test-installed
+	bash scripts/packaging/hubs.sh
+
+# The oldest and the newest version of every dependency: downloads gigabytes.
+test-versions:
+	PYTHON=$(PYTHON) bash scripts/packaging/versions.sh
+
+# A program frozen by PyInstaller, with the hook that the package brings. Takes some minutes.
+test-frozen: .venv/installed
+	bash scripts/packaging/frozen.sh
 
 # Against the real packages: sets up environments of their own and takes some minutes.
 parity:

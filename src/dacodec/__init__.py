@@ -41,6 +41,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'dacodec' has no attribute {name!r}")
+    import_module("dacodec.installation").refuse_zip()
     return getattr(import_module(_HOME[name]), name)
 
 

@@ -57,6 +57,10 @@ class EngineError(DacodecError):
     """An engine that is unknown or cannot run here."""
 
 
+class InstallationError(DacodecError, ImportError):
+    """An installation that dacodec cannot work in, such as a zip file."""
+
+
 class TrainingError(DacodecError):
     """A training run that cannot go on: a loss that is not a number, a checkpoint of another run."""
 

@@ -83,7 +83,8 @@ def new_file(
         raise OutputError(f"cannot write {path}: {reason}") from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # where nothing could be written, nothing can be removed
+                temporary.unlink(missing_ok=True)
 
 
 def refuse_same_file(source: str | os.PathLike[str] | int, output: str | os.PathLike[str] | int) -> None:

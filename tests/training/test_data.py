@@ -13,6 +13,7 @@ import torch
 from dacodec.audio import loudness_lufs, write
 from dacodec.errors import ConfigError, InputError
 from dacodec.training.clips import ClipStore
+from dacodec.training.config import load_config
 from dacodec.training.crops import Crops, batches, clip_probabilities, shift_phase
 from dacodec.training.sources import find_units
 
@@ -274,3 +275,13 @@ def test_decoding_in_processes_gives_the_same(tmp_path):
         shutil.rmtree(store.folder) if processes == 1 else None
     assert facts[0] == facts[1]
     assert len(json.loads(facts[0])["clips"]) == 9
+
+
+def test_speech_that_comes_with_the_package():
+    """What ``dacodec train smoke`` hears wherever it is called: clips of the tests, the same bytes."""
+    (unit,) = find_units(load_config("smoke").data.sources)
+    assert unit.recordings
+    for recording in unit.recordings:
+        clip = Path(recording.path)
+        assert clip.read_bytes() == (CLIPS / clip.name).read_bytes()
+    assert [r.pool for r in find_units(["speech=builtin"])[0].recordings] == ["speech", "speech"]

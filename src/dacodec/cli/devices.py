@@ -67,5 +67,8 @@ def _sounddevice(what: str, failure: type[Exception]) -> Any:
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: PortAudio is missing
-        raise failure(f"cannot {what}: {error}; pip install dacodec[play], or use files") from None
+        raise failure(
+            f"cannot {what}: {error}; pip install dacodec[play], on Linux PortAudio too (on Debian libportaudio2), "
+            "or use files"
+        ) from None
     return sounddevice

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dacodec.cli.messages import say
+from dacodec.cli.overrides import overrides
 
 
 def finetune(
@@ -30,10 +31,10 @@ def finetune(
     from dacodec.training.config import load_config
     from dacodec.training.loop import fit
 
-    overrides = ["--model=null", *context.args]
     result = fit(
         load_config(
-            config, overrides, init=model, init_discriminator=discriminator, max_minutes=max_minutes, out=out
+            config, ["--model=null", *overrides(context)], init=model, init_discriminator=discriminator,
+            max_minutes=max_minutes, out=out,
         )
-    )
+    )  # fmt: skip
     say(f"{result.reason}: step {result.step}, {result.audio_seconds:.0f} s of audio seen, {result.model}")

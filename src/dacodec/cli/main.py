@@ -6,7 +6,6 @@ import io
 import signal
 import sys
 import warnings
-from typing import Any
 
 import typer
 
@@ -29,6 +28,9 @@ from dacodec.cli import (
     verify,
 )
 from dacodec.cli.messages import complain
+from dacodec.cli.naming import naming_its_input
+from dacodec.cli.overrides import CommandWithOverrides
+from dacodec.installation import refuse_zip
 
 # What a script can tell apart. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C, 143 asked to end
 # (SIGTERM).
@@ -48,21 +50,21 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command("encode")(encode.encode)
-app.command("decode")(decode.decode)
-app.command("info")(info.info)
-app.command("play")(play.play)
+app.command("encode")(naming_its_input(encode.encode))
+app.command("decode")(naming_its_input(decode.decode))
+app.command("info")(naming_its_input(info.info))
+app.command("play")(naming_its_input(play.play))
 app.command("spectrogram")(spectrogram.spectrogram)
 app.add_typer(stream.app, name="stream")
 app.command("download")(download.download)
-app.command("peel")(peel.peel)
-app.command("verify")(verify.verify)
-app.command("repair")(repair.repair)
-app.command("import-dac")(import_dac.import_dac)
+app.command("peel")(naming_its_input(peel.peel))
+app.command("verify")(naming_its_input(verify.verify))
+app.command("repair")(naming_its_input(repair.repair))
+app.command("import-dac")(naming_its_input(import_dac.import_dac))
 app.command("import-weights")(import_weights.import_weights)
-app.command("train", context_settings=train.OVERRIDES)(train.train)
+app.command("train", cls=CommandWithOverrides)(train.train)
 app.command("eval")(eval.evaluate)
-app.command("finetune", context_settings=train.OVERRIDES)(finetune.finetune)
+app.command("finetune", cls=CommandWithOverrides)(finetune.finetune)
 
 
 def _version(wanted: bool) -> None:
@@ -80,19 +82,29 @@ def _options(
     pass
 
 
-def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    complain(message)
+def _warn_once() -> None:
+    """Warnings become one line on stderr each, whoever gives them and how often."""
+    told = set()
+
+    def tell(message: Warning | str, *_: object, **__: object) -> None:
+        line = str(message)
+        if line not in told:
+            told.add(line)
+            complain(line)
+
+    warnings.showwarning = tell
 
 
 def main() -> None:
-    """Run the command line; errors that dacodec raises on purpose become one line on stderr."""
+    """Run the command line; errors that dacodec raises on purpose become one line on stderr, and warnings too."""
+    _warn_once()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that half outputs are removed
-    warnings.showwarning = _warn
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(
             errors="backslashreplace"
         )  # a name in a script that the terminal does not know
     try:
+        refuse_zip()
         app()
     except errors.DacodecError as error:
         complain(error)

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from dacodec.cli.messages import say
-
-OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+from dacodec.cli.overrides import overrides
 
 
 def train(
@@ -23,5 +22,5 @@ def train(
     from dacodec.training.config import load_config
     from dacodec.training.loop import fit
 
-    result = fit(load_config(config, context.args, max_minutes=max_minutes, out=out))
+    result = fit(load_config(config, overrides(context), max_minutes=max_minutes, out=out))
     say(f"{result.reason}: step {result.step}, {result.audio_seconds:.0f} s of audio seen, {result.model}")

@@ -33,6 +33,11 @@ from dacodec.container.format import (
 from dacodec.container.stream import Source
 from dacodec.errors import FormatError
 
+# How files begin that people mistake for ours: WAV, RF64, W64, AIFF, CAF, FLAC, Ogg, MP3, Matroska; MP4 says so later.
+_AUDIO_MAGICS = (
+    b"RIFF", b"RF64", b"riff", b"FORM", b"caff", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\x1aE\xdf\xa3",
+)  # fmt: skip
+
 PREFIX = struct.Struct("<8sBBH")  # magic, version, flags, header_length
 # model_sampling_rate, hop_length, codebook_size, sampling_rate, gain, n_samples, packet_frames,
 # n_codebooks, channels, channel_coding, name_length, fingerprint
@@ -199,7 +204,9 @@ def _check_magic(data: bytes) -> None:
         )
     if b"DAC" in magic:
         raise FormatError("not a .dacz file, or one changed by a transfer as text: transfer it as binary", 0)
-    raise FormatError("not a .dacz file", 0)
+    is_audio = magic.startswith(_AUDIO_MAGICS) or magic[4:] == b"ftyp"
+    instead = " but audio: `dacodec encode` makes a .dacz file of it" if is_audio else ""
+    raise FormatError(f"not a .dacz file{instead}", 0)
 
 
 def _parse(data: bytes) -> Header:

@@ -6,6 +6,7 @@ left out where it is missing (``pip install dacodec[eval]``).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -63,8 +64,12 @@ def measure(
 
 
 def available(metrics: Sequence[Metric]) -> list[Metric]:
-    """Those whose packages are installed."""
-    return [metric for metric in metrics if not metric.package or find_spec(metric.package)]
+    """Those whose packages are installed; a warning tells of the others."""
+    here = [metric for metric in metrics if not metric.package or find_spec(metric.package)]
+    missing = ", ".join(metric.key for metric in metrics if metric not in here)
+    if missing:
+        warnings.warn(f"left out for want of packages: {missing}; pip install dacodec[eval]", stacklevel=3)
+    return here
 
 
 def mel(audio: Samples, reference: Samples, sampling_rate: int) -> float:

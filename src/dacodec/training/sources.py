@@ -1,6 +1,7 @@
 """Which recordings there are to train on: in folders, globs and tar files, each in a named pool.
 
-A source is a path, or ``POOL=path``, which puts everything there into one pool. Without a name, a table
+A source is a path, or ``POOL=path``, which puts everything there into one pool; ``builtin`` is ten seconds of speech
+that come with the package, to try things out (``./builtin`` is a folder of that name). Without a name, a table
 ``files.tsv`` beside the files (columns ``file`` and ``pool``, and perhaps ``split`` and ``source_rate``) names each
 file's pool; without a table it is the name of the file's folder. Rows of another split are left out, so that what is
 kept for validation is never trained on by mistake. A file's own rate may say nothing of its bandwidth (Opus is always
@@ -25,6 +26,8 @@ from dacodec.errors import InputError
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".oga", ".aiff", ".aif"})
 TABLE = "files.tsv"
+BUILTIN = "builtin"
+CLIPS = Path(__file__).with_name("clips")
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ def find_units(sources: Sequence[str], split: str = "train") -> list[Unit]:
         pool, equals, pattern = source.rpartition("=")
         if not equals:
             pool, pattern = "", source
+        if pattern == BUILTIN:
+            pattern = glob.escape(str(CLIPS))
         paths = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207  # patterns may be absolute
         if not paths and not glob.has_magic(pattern):
             raise InputError(f"there is no {pattern} to train on; correct data.sources")

@@ -1,0 +1,20 @@
+"""The oldest version that pyproject.toml allows of every dependency, the extras' too, as constraints for pip.
+
+python scripts/packaging/oldest.py >constraints
+"""
+
+import re
+from pathlib import Path
+
+import tomllib
+
+project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+extras = project["optional-dependencies"]
+for requirement in [
+    *project["dependencies"],
+    *(r for name in extras if name != "test" for r in extras[name]),
+]:
+    name, bound = re.fullmatch(
+        r"([\w-]+)>=([\w.]+)", requirement
+    ).groups()  # every one has a lower bound and no other
+    print(f"{name}=={bound}")

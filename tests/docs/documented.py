@@ -1,0 +1,103 @@
+"""What README.md and docs/*.md say can be run, which of it is shortened here, and which is not run at all.
+
+Every fenced block marked ``sh`` or ``python`` counts; the commands of a shell block are run one by one, in folders of
+their own that hold what their names stand for (placeholders.py).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+# Commands that begin so are not run, for the reason given.
+NOT_RUN = {
+    "make demo": "installs packages from the network",
+    "make test": "installs packages from the network, and is what runs this",
+    "pip install": "installs packages from the network; make test-wheel installs every extra",
+    "python scripts/train/small.py": "takes an hour and more, and audio that is not in the repository",
+    "python scripts/train/package.py": "writes a model into the source tree",
+    "python scripts/prior/fit.py": "writes a model's prior into the source tree",
+}
+
+# What is put instead of a part of a command, so that it ends within seconds, and why that is the same command.
+SMALL = "--model.encoder_hidden_size 4 --model.decoder_hidden_size 32 --model.codebook_size 64"
+SHORT = "--steps 2 --batch_size 2 --data.workers 0 --data.decode_processes 1 --data.crop_seconds 0.1 --precision 32-true"
+SHORTENED = [
+    (r"(dacodec train smoke)", rf"\1 {SHORT}", "two steps instead of two minutes"),
+    (r"(dacodec train (?!smoke)[\w.-]+)", rf"\1 {SMALL} --discriminator.width 0.05 {SHORT}", "a tiny model, two steps"),
+    (r"(dacodec finetune [\w./-]+)", rf"\1 --discriminator.width 0.05 {SHORT}", "a tiny discriminator, two steps"),
+    (r"(torchrun --nproc_per_node|--devices) 8", r"\1 2", "two processes instead of eight"),
+    (r"(dacodec eval --model [\w./-]+)", r"\1 --limit 1 --opus 6 --n-quantizers 9", "one recording, one rate"),
+    (r"=/data/", "=data/", "a folder of the test's"),
+    (r"(validate\.py CACHE)", r"\1 --files 1", "a recording of each pool"),
+]  # fmt: skip
+
+# Programs that need a sound card, another machine or FFmpeg: scripts that read and write what those would.
+STAND_INS = {
+    "arecord": "exec head -c 40000 live.raw",
+    "aplay": "exec cat >played.raw",
+    "ssh": 'shift; exec bash -c "$*"',
+    "ffmpeg": "exec cat in.wav",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of a shell block, its continuation lines joined."""
+
+    place: str
+    text: str
+
+    @property
+    def reason_not_to_run(self) -> str | None:
+        return next((reason for start, reason in NOT_RUN.items() if self.text.startswith(start)), None)
+
+    @property
+    def shortened(self) -> str:
+        text = self.text
+        for pattern, replacement, _ in SHORTENED:
+            text = re.sub(pattern, replacement, text)
+        return text
+
+    @property
+    def outputs(self) -> list[str]:
+        """Files that it names as its outputs."""
+        return re.findall(r"(?:-o|>|--html|--json) ([\w.]+\.\w+)", self.text)
+
+
+def blocks() -> list[Block]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(Block(page, line, match[1], match[2]))
+    return found
+
+
+def commands() -> list[Command]:
+    """Each once, where it stands first."""
+    found = []
+    for block in blocks():
+        if block.language == "sh":
+            lines = [line for line in block.text.replace("\\\n", " ").splitlines() if line.strip()]
+            found += [Command(block.place, re.sub(r"\s+# .*|\s+$", "", line)) for line in lines]
+    return list({command.text: command for command in reversed(found)}.values())[::-1]

@@ -1,0 +1,137 @@
+"""The files and folders that the documentation's commands name, tiny."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from documented import ROOT, STAND_INS
+from models import save_model
+
+from dacodec import Codec, DacModel
+from dacodec.audio import read, resample, write
+from dacodec.checkpoint.descript import layer_names
+
+SPEECH = ROOT / "tests" / "data" / "clips" / "speech_en_cards_16k.flac"
+RATE = 16000
+
+# What plays and records: a second of silence comes in, then Ctrl-C.
+SOUND_CARD = """
+import os, signal, numpy
+class PortAudioError(Exception): pass
+class Stream:
+    def __init__(self, samplerate, channels, dtype): self.left, self.channels = samplerate, channels
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def write(self, block): pass
+    def read(self, n):
+        self.left -= n
+        if self.left <= 0: os.kill(os.getpid(), signal.SIGINT)
+        return numpy.zeros((n, self.channels), numpy.float32), False
+InputStream = OutputStream = Stream
+"""
+
+# What two recipes expect beside the command.
+DATA_OF_44KHZ = [
+    f"data/{name}" for name in ("daps", "speech_hq", "speech_uq", "musdb", "jamendo", "audioset")
+]
+POOLS_OF_SMALL_2 = [
+    "music", "instruments", "effects", "speech48", "speech44", "speech24", "speech22", "speech16",
+]  # fmt: skip
+
+SMALL_CONFIG = """
+model: {encoder_hidden_size: 4, downsampling_ratios: [4, 4], decoder_hidden_size: 16, n_codebooks: 2, codebook_size: 64}
+data: {sources: [my/audio], rescan_seconds: 0}
+steps: 2
+out: runs/mine
+"""
+
+
+def lay_out(folder: Path) -> None:
+    """Everything but the hub's cache."""
+    speech = read(SPEECH).samples
+    audio(folder / "in.flac", np.tile(speech, 18)[:, : 61 * RATE])  # a command begins at 60 s
+    audio(folder / "in.wav", speech[:, :RATE])
+    (folder / "in.mkv").touch()
+    for place in ["recordings/a", "my/audio", "data/vctk", "data/musdb/train", *DATA_OF_44KHZ]:
+        audio(folder / place / "x.flac", speech[:, :RATE])
+        audio(folder / place / "y.flac", speech[:, RATE : 2 * RATE])
+    for name in ("train_1", "train_2", "train_3", "data/val", "val"):
+        archive(folder / f"{name}.tar", speech)
+    (folder / "CACHE").mkdir()  # as scripts/train/prepare.py leaves it
+    sound = (resample(speech, RATE, 44100)[0] * 32767).astype(np.int16)
+    np.savez(folder / "CACHE" / "val.speech16.npz", audio=sound, lengths=[len(sound)])
+    for name in ("live.raw", "in.raw"):
+        sound[:44100].tofile(folder / name)
+    Codec.from_pretrained("builtin").encode_file(folder / "in.flac", folder / "in.dacz")
+    (folder / "my.yaml").write_text(SMALL_CONFIG)
+    for run in ("run1", "run2", "runs/mine"):  # the shape of the recipe small-2, and of SMALL
+        save_model(folder / run / "model", downsampling_ratios=(4, 4, 4, 8), sampling_rate=44100, n_codebooks=9)
+    descript_weights(folder / "weights.pth", folder / "runs/mine/model")
+    for other in ("scripts", "examples"):
+        if (ROOT / other).exists():
+            (folder / other).symlink_to(ROOT / other)
+    stand_ins(folder / "bin")
+
+
+def hub_cache(folder: Path) -> None:
+    """A hub's cache with a model of the released shape under the released one's name."""
+    repository = folder / "models--descript--dac_44khz"
+    save_model(repository / "snapshots" / ("a" * 40), downsampling_ratios=(2, 4, 8, 8), sampling_rate=44100)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+
+
+def audio(path: Path, samples: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, samples, RATE)
+
+
+def archive(path: Path, speech: np.ndarray) -> None:
+    """A tar as docs/training.md has it: a folder with recordings and a files.tsv."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sound = io.BytesIO()
+    write(sound, speech[:, :RATE], RATE, format="flac")
+    split, pools = ("val", ["speech16"]) if path.stem == "val" else ("train", POOLS_OF_SMALL_2)
+    rows = [f"{pool}.flac\t{pool}\t{split}" for pool in pools]
+    files = {f"{pool}.flac": sound.getvalue() for pool in pools}
+    files["files.tsv"] = "\n".join(["file\tpool\tsplit", *rows, ""]).encode()
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"{path.stem}/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def descript_weights(path: Path, model_folder: Path) -> None:
+    """A weights file as Descript's package saves it."""
+    model = DacModel.from_pretrained(model_folder)
+    config = model.config
+    theirs = {ours: original for original, ours in layer_names(len(config.downsampling_ratios)).items()}
+    state = {}
+    for key, value in model.state_dict().items():
+        layer, _, name = key.rpartition(".")
+        state[f"{theirs.get(layer, layer)}.{name}"] = value
+    kwargs = {
+        "encoder_dim": config.encoder_hidden_size, "encoder_rates": list(config.downsampling_ratios),
+        "decoder_dim": config.decoder_hidden_size, "decoder_rates": list(config.downsampling_ratios[::-1]),
+        "n_codebooks": config.n_codebooks, "codebook_size": config.codebook_size,
+        "codebook_dim": config.codebook_dim, "sample_rate": config.sampling_rate,
+    }  # fmt: skip
+    torch.save({"state_dict": state, "metadata": {"kwargs": kwargs}}, path)
+
+
+def stand_ins(folder: Path) -> None:
+    folder.mkdir()
+    for name, script in STAND_INS.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    (folder / "sounddevice.py").write_text(SOUND_CARD)
+
+
+def copy(template: Path, folder: Path) -> None:
+    shutil.copytree(template, folder, symlinks=True, dirs_exist_ok=True)

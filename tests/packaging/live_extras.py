@@ -1,0 +1,101 @@
+"""The extras, one by one, in this order: without it a message that names it, with it the command.
+
+Run by scripts/packaging/wheel.sh, in an environment that begins without any.
+"""
+
+import pytest
+from installed import PYTHON, SPEECH, dacodec, pip_install, python, run, succeeded, wheel
+
+# Extras that stand for nothing more, kept so that what asks for them still installs.
+EMPTY = []
+M4A = """
+import av, numpy
+with av.open("x.m4a", "w") as container:
+    stream = container.add_stream("aac", rate=16000, layout="mono")
+    for i in range(20):
+        frame = av.AudioFrame.from_ndarray(numpy.sin(numpy.arange(1024.0) / 9, dtype="f4")[None], "fltp", "mono")
+        frame.sample_rate, frame.pts = 16000, 1024 * i
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the commands run, with what they read."""
+    folder = tmp_path_factory.mktemp("extras")
+    for args in (["encode", SPEECH, "-o", "x.dacz"], ["decode", "x.dacz", "-o", "x.wav"]):
+        succeeded(dacodec(*args, cwd=folder))
+    (folder / "x.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(1000))
+    return folder
+
+
+def lacking(extra, folder, *args):
+    done = dacodec(*args, cwd=folder)
+    assert done.returncode != 0
+    assert f"pip install dacodec[{extra}]" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("dacodec: ")
+
+
+def install(extra):
+    pip_install(f"{wheel()}[{extra}]")
+
+
+def test_all_extras_are_here():
+    told = python("import importlib.metadata as m; print(*m.metadata('dacodec').get_all('Provides-Extra'))")
+    assert set(told.split()) == {"av", "play", "eval", "train", "test", *EMPTY}
+
+
+def test_av(folder):
+    lacking("av", folder, "encode", "x.m4a", "-o", "m4a.dacz")
+    install("av")
+    succeeded(run(PYTHON, "-c", M4A, cwd=folder))
+    succeeded(dacodec("encode", "x.m4a", "-o", "m4a.dacz", cwd=folder))
+
+
+def test_play(folder):
+    lacking("play", folder, "play", "x.dacz")
+    lacking("play", folder, "stream", "loopback", "--speaker")
+    install("play")
+    done = dacodec("play", "x.dacz", cwd=folder)
+    if done.returncode:  # sounddevice is here, PortAudio or a sound card is not
+        assert done.returncode == 7
+        assert "No module" not in done.stderr
+        assert done.stderr.startswith("dacodec: cannot play: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_eval(folder):
+    lacking("eval", folder, "spectrogram", SPEECH, "-o", "x.png")
+    done = succeeded(dacodec("eval", SPEECH, "x.wav", "--speech", cwd=folder))
+    assert "pip install dacodec[eval]" in done.stdout + done.stderr
+    install("eval")
+    succeeded(dacodec("spectrogram", SPEECH, "-o", "x.png", cwd=folder))
+    assert (folder / "x.png").read_bytes().startswith(b"\x89PNG")
+    done = succeeded(dacodec("eval", SPEECH, "x.wav", "--speech", cwd=folder))
+    assert "pip install" not in done.stdout + done.stderr
+    assert "STOI" in done.stdout
+
+
+def test_train(folder):
+    lacking("train", folder, "train", "smoke")
+    lacking("train", folder, "finetune", "builtin")
+    install("train")
+    short = ["--steps", "2", "--batch_size", "2"]
+    succeeded(dacodec("train", "smoke", *short, cwd=folder))
+    succeeded(
+        dacodec(
+            "finetune",
+            "runs/smoke/model",
+            "smoke",
+            *short,
+            "--tensorboard",
+            "true",
+            "--out",
+            "on",
+            cwd=folder,
+        )
+    )
+    assert list((folder / "on" / "tensorboard").iterdir())
+    succeeded(dacodec("encode", SPEECH, "-o", "on.dacz", "--model", "on/model", cwd=folder))
