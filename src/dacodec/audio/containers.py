@@ -256,8 +256,7 @@ def _caf(source: Source) -> Content:
         chunk, size = struct.unpack(">4sq", head)
         if chunk == b"data" and description:
             source.skip(4)
-            claim = size - 4 if size >= 0 else 0
-            return _caf_content(source, description, source.tell(), claim)
+            return _caf_content(source, description, source.tell(), max(0, size - 4))
         body = source.take(min(size, _MOST_HEADER)) if chunk == b"desc" else b""
         description = description or body
         source.skip(size - len(body))

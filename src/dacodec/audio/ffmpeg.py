@@ -19,6 +19,7 @@ from dacodec.errors import AudioError
 
 _SCALES = {"u8": 7, "s16": 15, "s32": 31, "s64": 63}
 _GATHERED = 1 << 14  # samples that a piece has at least, but for the last
+_HAVE_CHECKSUMS = ("flac", "wavpack", "tta", "ape")
 _EXACT = ("flac",)  # where a sample less than claimed is sound that was lost
 # Whose headers tell the length of the track. It is right to a packet: many encoders count what fills the last one.
 _FILL_PACKETS = ("mov", "mpc", "mpc8", "dsf")  # what is beyond the length, within a packet, is no sound
@@ -39,6 +40,7 @@ class FfmpegDecoder:
         import av
 
         self._av, self._findings, self._demuxer = av, findings, demuxer
+        self._seekable = source.seekable()
         self._container: Any = None
         try:
             self._open(source, demuxer, track)
@@ -49,7 +51,8 @@ class FfmpegDecoder:
             raise
         except (av.FFmpegError, ValueError, OverflowError) as error:
             self.close()
-            raise AudioError(f"it is damaged, or no audio ({_reason(error)})") from None
+            hint = "" if self._seekable else "; a pipe may not do for it, save it to a file"
+            raise AudioError(f"it is damaged, or no audio ({_reason(error)}){hint}") from None
         if self._first is None:
             self.close()
             raise AudioError("it holds no samples")
@@ -65,19 +68,26 @@ class FfmpegDecoder:
                 metadata_errors="replace", buffer_size=1 << 16,
             )  # fmt: skip
         except self._av.FFmpegError:
-            if demuxer == "mov" and not source.seekable():
-                raise AudioError(
-                    "its index stands behind its audio, so it cannot be read from a pipe; save it to a file, or "
-                    "move the index: ffmpeg -i IN -c copy -movflags +faststart OUT"
-                ) from None
+            self._check_index_first()
             raise
         self._stream = self._chosen(track)
         self._context = self._stream.codec_context
+        if self._context is None:
+            raise AudioError("its audio is coded in a way that FFmpeg cannot decode")
         self._context.thread_count = 1
-        if self._context.name == "flac":  # every frame has its checksum
+        if self._context.name == "alac":  # has neither delay nor padding, whatever a CAF file says
+            self._context.flags2 |= self._av.codec.context.Flags2.skip_manual
+        if self._context.name in _HAVE_CHECKSUMS:
             self._context.options = {"err_detect": "crccheck+explode"}
         self._claim = self._claimed()
         self._position = 0  # samples that were decoded
+
+    def _check_index_first(self) -> None:
+        if self._demuxer == "mov" and not self._seekable:
+            raise AudioError(
+                "its index stands behind its audio, so it cannot be read from a pipe; save it to a file, or move "
+                "the index: ffmpeg -i IN -c copy -movflags +faststart OUT"
+            )
 
     def _chosen(self, track: int | None) -> Any:
         streams = self._container.streams.audio
@@ -98,6 +108,8 @@ class FfmpegDecoder:
     def _listed(streams: Any) -> str:
         def facts(stream: Any) -> str:
             context, name = stream.codec_context, stream.metadata.get("title") or stream.language
+            if context is None:
+                return "of an unknown coding"
             return f"{context.name}, {context.sample_rate} Hz, {context.channels} channel(s)" + (
                 f", {name}" if name else ""
             )
@@ -146,7 +158,8 @@ class FfmpegDecoder:
         self._judge(surplus, position, longest)
 
     def _judge(self, surplus: int, position: int, longest: int) -> None:
-        missing, slack = -surplus, 0 if self._demuxer in _EXACT else longest
+        missing = -surplus - sum(damage.missing or 0 for damage in self._findings.damage)
+        slack = 0 if self._demuxer in _EXACT else longest
         if missing > slack and not self._findings.account(missing):
             self._findings.damaged(
                 f"its header claims {self._claim} samples, the file holds {position}: it was cut off",
@@ -165,7 +178,7 @@ class FfmpegDecoder:
 
     def _decode(self) -> Iterator[Any]:
         """Frames, as far as there are any; tells of packets that cannot be decoded."""
-        failed, reason = 0, ""
+        failed, reason, due = 0, "", None
         for packet in self._packets():
             try:
                 frames = packet.decode()
@@ -179,6 +192,7 @@ class FfmpegDecoder:
                     )  # that is the last, which empties the decoder
                     self._tell_failed(failed, reason, at_edge)
                     failed = 0
+                due = self._check_time(frame, due)
                 self._position += frame.samples
                 yield frame
         if failed:
@@ -188,10 +202,10 @@ class FfmpegDecoder:
         try:
             yield from self._container.demux(self._stream)
         except (self._av.FFmpegError, ValueError) as error:
+            if not self._position:
+                self._check_index_first()
             if self._claim is None:  # else the length will tell
                 self._findings.damaged(f"it is damaged ({_reason(error)})", self._seconds)
-            elif self._demuxer not in _EXACT:
-                self._findings.warn(f"there is something damaged at its end ({_reason(error)})")
 
     @property
     def _seconds(self) -> float:
@@ -205,6 +219,18 @@ class FfmpegDecoder:
             self._findings.damaged(
                 f"it is damaged: {failed} packet(s) cannot be decoded ({reason})", self._seconds
             )
+
+    def _check_time(self, frame: Any, due: int | None) -> int | None:
+        """When the next frame is due, in samples; a jump is sound that was lost."""
+        if self._demuxer not in _EXACT or self._claim is None:
+            return None
+        if frame.pts is None:
+            return None if due is None else due + int(frame.samples)
+        at = int(frame.pts * frame.time_base * frame.sample_rate)
+        lost = 0 if due is None else at - due
+        if 0 < lost <= self._claim - self._position and not self._findings.account(lost):
+            self._findings.damaged(f"it is damaged: {lost} samples are missing", self._seconds, lost)
+        return at + int(frame.samples)
 
     def _warn_of_change(self, before: Any, after: Any, position: int) -> None:
         if before.sample_rate != after.sample_rate:

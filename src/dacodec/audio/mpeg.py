@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
-from dacodec.audio.arrays import Samples
 from dacodec.audio.ffmpeg import frame_samples
 from dacodec.audio.findings import Findings, Piece
 from dacodec.audio.source import Source
+from dacodec.audio.trimming import Trimmer
 from dacodec.errors import AudioError
 
 _READ = 1 << 16
@@ -228,28 +228,18 @@ class _Part:
     def __init__(self, xing: XingHeader | None = None, n_samples: int = 0) -> None:
         self.claim = xing.n_frames if xing else None
         self.n_frames = 0
-        self._skip = xing.delay + _DECODER_DELAY if xing and xing.delay else 0
+        skip = xing.delay + _DECODER_DELAY if xing and xing.delay else 0
         self._padding = max(0, xing.padding - _DECODER_DELAY) if xing and xing.delay else 0
-        if xing and xing.n_frames and xing.n_frames * n_samples <= self._skip + self._padding:
-            self._skip = self._padding = 0  # there would be nothing left
-        self._held: list[Piece] = []
+        if xing and xing.n_frames and xing.n_frames * n_samples <= skip + self._padding:
+            skip = self._padding = 0  # there would be nothing left
+        self._trimmer = Trimmer(skip, self._padding)
 
-    def trimmed(self, rate: int, samples: Samples) -> Iterator[Piece]:
-        """What can be given out when ``samples`` follow; as many as there may be padding are held back."""
-        skipped = min(self._skip, samples.shape[1])
-        self._skip -= skipped
-        self._held.append((rate, samples[:, skipped:]))
-        while self._held and sum(s.shape[1] for _, s in self._held[1:]) >= self._padding:
-            yield self._held.pop(0)
+    def push(self, piece: Piece) -> Iterator[Piece]:
+        return self._trimmer.push(piece)
 
     def rest(self) -> Iterator[Piece]:
         """What was held back, without the padding if the frames are those that the header counts."""
-        surplus = self._padding if self.is_whole else 0
-        length = sum(samples.shape[1] for _, samples in self._held) - surplus
-        for rate, samples in self._held:
-            if length > 0:
-                yield rate, samples[:, :length]
-            length -= samples.shape[1]
+        return self._trimmer.rest(self._padding if self.is_whole else 0)
 
     @property
     def is_whole(self) -> bool:
@@ -272,8 +262,8 @@ class MpegDecoder:
         if self._first is None:
             raise AudioError("it holds no samples")
         self.sampling_rate, self.channels = self._first[0].sampling_rate, self._first[0].channels
-        self._kind = (self.sampling_rate, self.channels)
-        self._contexts: dict[int, Any] = {}  # by layer
+        self._kind = (self._first[0].layer, self.sampling_rate, self.channels)
+        self._decoder: Any = None
         self._failed = 0  # frames in a row
         self._position = 0
 
@@ -283,12 +273,11 @@ class MpegDecoder:
             if xing:
                 yield from self._finished(part)
                 part = _Part(xing, frames[0][0].n_samples)
-                for context in self._contexts.values():
-                    context.flush_buffers()
+                self._decoder = None
             part.n_frames += len(frames)
             decoded = self._decoded(frames)
             if decoded:
-                yield from part.trimmed(*decoded)
+                yield from part.push(decoded)
         if self._failed:
             self._tell_failed(at_edge=True)
         yield from self._finished(part)
@@ -339,19 +328,20 @@ class MpegDecoder:
             self._position += header.n_samples
         if not decoded:
             return None
-        return decoded[0].sample_rate, frame_samples(decoded)
+        return header.sampling_rate, frame_samples(decoded)
 
     def _context(self, header: FrameHeader) -> Any:
-        if header.layer not in self._contexts:
-            self._contexts[header.layer] = self._av.CodecContext.create(f"mp{header.layer}float", "r")
-        kind = (header.sampling_rate, header.channels)
+        """A decoder for frames of this kind."""
+        kind = (header.layer, header.sampling_rate, header.channels)
         if kind != self._kind:
             self._findings.warn(
-                f"it changes from {self._kind[0]} Hz and {self._kind[1]} channel(s) to {kind[0]} Hz and {kind[1]} "
+                f"it changes from {self._kind[1]} Hz and {self._kind[2]} channel(s) to {kind[1]} Hz and {kind[2]} "
                 f"after {self._position} samples; all is converted to what it begins with"
             )
-            self._kind = kind
-        return self._contexts[header.layer]
+            self._kind, self._decoder = kind, None
+        if self._decoder is None:
+            self._decoder = self._av.CodecContext.create(f"mp{header.layer}float", "r")
+        return self._decoder
 
     def _tell_failed(self, at_edge: bool) -> None:
         failed, self._failed = self._failed, 0
@@ -364,4 +354,4 @@ class MpegDecoder:
             )
 
     def close(self) -> None:
-        self._contexts.clear()
+        self._decoder = None

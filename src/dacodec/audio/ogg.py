@@ -14,11 +14,13 @@ from typing import NamedTuple
 from dacodec.audio.ffmpeg import FfmpegDecoder
 from dacodec.audio.findings import Findings, Piece
 from dacodec.audio.source import Source
+from dacodec.audio.trimming import Trimmer
 from dacodec.errors import AudioError
 
 _READ = 1 << 16
 _HEADER = 27  # bytes, before the table of segments
-_FIRST = 2  # flag: a stream begins with this page
+_FIRST, _LAST = 2, 4  # flags: a stream begins, or ends, with this page
+_HELD = 1 << 14  # samples at the end of which some may be padding: as much as some packets hold
 _OPUS_RATES = (8000, 12000, 16000, 24000)  # that Opus can be decoded at, below its own 48000
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -113,12 +115,15 @@ class _Link:
         self._begun = False  # there was a page that is no first one
         self._rest = b""
         self.next: Page | None = None  # the first one of the link after this
-        self._head = first.body
+        self.tells_end = first.body.startswith((b"OpusHead", b"\x01vorbis"))
+        # Samples that the encoder put in front, which FFmpeg takes off.
+        self.delay = struct.unpack_from("<H", first.body, 10)[0] if first.body[:8] == b"OpusHead" else 0
         self._granule = 0  # last one: how many samples there are up to here
 
     def read(self, n: int) -> bytes:
         if not self._rest and self._page is not None:
-            self._rest = self._page.data
+            # How much of the end is padding is worked out here: FFmpeg takes off too much of Vorbis.
+            self._rest = _without_end(self._page) if self.tells_end else self._page.data
             self._advance()
         data, self._rest = self._rest[:n], self._rest[n:]
         return data
@@ -137,11 +142,11 @@ class _Link:
         while self._page is not None:
             self._advance()
 
-    def missing(self, n_samples: int) -> int | None:
-        """How many are, of a link of one stream, when there were ``n_samples``; None if nobody knows."""
-        skipped = struct.unpack_from("<H", self._head, 10)[0] if self._head[:8] == b"OpusHead" else 0
-        missing = self._granule - skipped - n_samples
-        return missing if 0 < missing < 1 << 40 else None
+    def surplus(self, n_samples: int) -> int:
+        """How many of ``n_samples`` are padding by its last page; negative, how many are missing, or were never there
+        because the recording began in the middle of another."""
+        surplus = n_samples - (self._granule - self.delay)
+        return surplus if self.tells_end and self._granule and surplus <= _HELD else 0
 
     def seekable(self) -> bool:
         return False
@@ -169,18 +174,20 @@ class OggDecoder:
         decoder: FfmpegDecoder | None = self._decoder
         position = 0.0
         while decoder is not None:
-            n_samples, damage = 0, ""
+            trimmer = Trimmer(0, _HELD if self._link.tells_end else 0)
+            damage, damaged_at = "", 0.0
             for rate, samples in decoder.pieces():
-                yield rate, samples
-                n_samples += samples.shape[1]
+                yield from trimmer.push((rate, samples))
                 if not damage and self._pages.damage:
-                    damage, damaged_at = self._damage(), position + n_samples / rate
+                    damage, damaged_at = self._damage(), position + trimmer.n_samples / rate
             decoder.close()
             self._link.pass_over()
-            position += n_samples / decoder.sampling_rate
+            surplus = self._link.surplus(trimmer.n_samples)
+            yield from trimmer.rest(max(0, surplus))
+            position += (trimmer.n_samples - max(0, surplus)) / decoder.sampling_rate
             if damage or self._pages.damage:
                 what, seconds = (damage, damaged_at) if damage else (self._damage(), position)
-                self._findings.damaged(what, seconds, self._link.missing(n_samples))
+                self._findings.damaged(what, seconds, -surplus if surplus < 0 else None)
             decoder = self._next(position)
         if self._pages.is_cut:
             self._findings.warn("it was cut off within its last page; what is whole is read")
@@ -214,6 +221,14 @@ class OggDecoder:
 
     def close(self) -> None:
         self._decoder.close()
+
+
+def _without_end(page: Page) -> bytes:
+    """The page without the mark that it is the last."""
+    if not page.flags & _LAST:
+        return page.data
+    data = page.data[:5] + bytes([page.flags & ~_LAST]) + page.data[6:]
+    return data[:22] + struct.pack("<I", checksum(data)) + data[26:]
 
 
 def _opus_rate(head: bytes) -> int | None:

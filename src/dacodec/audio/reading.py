@@ -183,7 +183,8 @@ def _decoder(source: Source, findings: Findings, track: int | None) -> _Decoder:
 def _contained(source: Source, format: Format, findings: Findings, track: int | None) -> _Decoder:
     """What a file for plain samples holds: those, or something coded that FFmpeg reads."""
     content = parse(source)
-    assert content is not None
+    if content is None:
+        raise AudioError("its header is damaged")
     if content.sample is not None:
         check_channels(content.channels)
         check_sampling_rate(content.sampling_rate)

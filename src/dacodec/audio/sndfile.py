@@ -9,7 +9,6 @@ import soundfile
 
 from dacodec.audio.findings import Findings, Piece
 from dacodec.audio.messages import reason
-from dacodec.audio.samples import scaled
 from dacodec.audio.source import Source
 
 _BLOCK = 1 << 15  # samples per channel that are read at once
@@ -40,23 +39,19 @@ class SndfileDecoder:
         self.channels: int = self._sound.channels
         frames: int = self._sound.frames
         self.n_samples = frames if frames < _UNKNOWN_FRAMES else None
-        # Integers are half as much to move as floats.
-        self._bits = {"PCM_S8": 15, "PCM_16": 15, "PCM_24": 31}.get(self._sound.subtype)
 
     def pieces(self) -> Iterator[Piece]:
         # Nothing is allocated by what the header claims.
         length = 0
-        dtype = "float32" if self._bits is None else "int16" if self._bits == 15 else "int32"
         while True:
             try:
-                block = self._sound.read(_BLOCK, dtype=dtype, always_2d=True)
+                block = self._sound.read(_BLOCK, dtype="float32", always_2d=True)
             except soundfile.SoundFileError as error:
                 self._damaged(f"it is damaged or cut off ({reason(error)})", length)
                 return
             length += len(block)
             if len(block):
-                samples = np.ascontiguousarray(block.T) if self._bits is None else scaled(block, self._bits)
-                yield self.sampling_rate, samples
+                yield self.sampling_rate, np.ascontiguousarray(block.T)
             if len(block) < _BLOCK:
                 break
         if self.n_samples is not None and length < self.n_samples:
