@@ -195,6 +195,8 @@ class FfmpegDecoder:
                 due = self._check_time(frame, due)
                 self._position += frame.samples
                 yield frame
+        if failed and not self._position:
+            raise AudioError(f"nothing of its audio can be decoded ({reason})")
         if failed:
             self._tell_failed(failed, reason, at_edge=True)
 

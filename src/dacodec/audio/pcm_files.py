@@ -43,6 +43,12 @@ class PcmFileDecoder:
         return None if more else claim // self._content.frame_bytes
 
     def pieces(self) -> Iterator[Piece]:
+        decoder: PcmFileDecoder | None = self
+        while decoder is not None:
+            yield from decoder._own_pieces()
+            decoder = decoder._following()
+
+    def _own_pieces(self) -> Iterator[Piece]:
         content, size = self._content, self._content.frame_bytes
         rest, length = b"", 0
         for data in self._data():
@@ -60,9 +66,6 @@ class PcmFileDecoder:
                 f"its header claims {content.claim} bytes of audio, the file holds {length}: it was cut off",
                 length / size / content.sampling_rate, missing // size,
             )  # fmt: skip
-        following = self._following()
-        if following is not None:
-            yield from following.pieces()
 
     def _following(self) -> PcmFileDecoder | None:
         """Of a file that was joined to the end of this one."""

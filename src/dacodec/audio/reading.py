@@ -229,9 +229,10 @@ class _Claimed:
 
 
 def _unknown(source: Source, findings: Findings) -> _Decoder:
-    head = source.peek(2)
-    # libsndfile would take the first for MP3, and fill the terminal.
-    if source.seekable() and not (head[0] == 0xFF and head[-1] & 0xE0 == 0xE0):
+    head = source.peek(3)
+    # libsndfile would take these for MP3, and fill the terminal.
+    like_mp3 = head == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0")
+    if source.seekable() and not like_mp3:
         with contextlib.suppress(soundfile.LibsndfileError):
             return SndfileDecoder(source, findings)
     hint = "" if source.seekable() else ", or none that can be read from a pipe: try it as a file"

@@ -79,7 +79,8 @@ class Source:
         return self._ahead[:n]
 
     def skip(self, n: int) -> None:
-        """Past ``n`` bytes, or to the end."""
+        """Past ``n`` bytes, or to the end; past none if ``n`` is negative, as damaged headers have it."""
+        n = max(0, n)
         if self._seekable:
             self.seek(n, io.SEEK_CUR)
             return
@@ -117,7 +118,7 @@ class Source:
             assert self.size is not None
             offset += self.size
         self._ahead = b""
-        self._position = max(0, offset)
+        self._position = min(max(0, offset), self.size or 0)
         self._file.seek(self._origin + self._position)
         return self._position
 
