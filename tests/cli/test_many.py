@@ -36,8 +36,8 @@ def bad_folder(tmp_path_factory):
     files = {
         "empty.wav": (b"", "it is empty"),
         "truncated.wav": (good[:3000], "cut off"),
-        "truncated.flac": (SPEECH.read_bytes()[:20000], "damaged or cut off"),
-        "text.wav": (b"just some text" * 99, "Format not recognised"),
+        "truncated.flac": (SPEECH.read_bytes()[:20000], "it is damaged"),
+        "text.wav": (b"just some text" * 99, "no audio format that is known here"),
         "0hz.wav": (good[:24] + bytes(4) + good[28:], "0 Hz"),
         "300ch.wav": (
             good[:22] + struct.pack("<H", 300) + good[24:32] + struct.pack("<H", 600) + good[34:], "300 channels",

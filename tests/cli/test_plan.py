@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dacodec.cli.plan import AUDIO_SUFFIXES, make_plan
+from dacodec.audio import AUDIO_SUFFIXES
+from dacodec.cli.plan import make_plan
 from dacodec.errors import InputError
 
 

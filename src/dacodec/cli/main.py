@@ -24,6 +24,7 @@ from dacodec.cli import (
     stream,
     train,
     verify,
+    warned,
 )
 
 # What a script can tell apart. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C, 143 asked to end
@@ -79,6 +80,7 @@ def _options(
 def main() -> None:
     """Run the command line; errors that dacodec raises on purpose become one line on stderr."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that half outputs are removed
+    warned.install()
     try:
         app()
     except errors.DacodecError as error:

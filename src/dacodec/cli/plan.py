@@ -6,18 +6,11 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dacodec.errors import InputError
 
-# What is taken for audio in a folder. A file that is named itself is tried whatever its name.
-AUDIO_SUFFIXES = frozenset(
-    [
-        *[".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".caf"],
-        *[".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".mka"],
-    ]
-)
 DACZ_SUFFIXES = frozenset([".dacz"])
 
 
@@ -33,6 +26,9 @@ class Plan:
 
     jobs: list[Job]
     many: bool
+    passed_over: dict[str, int] = field(
+        default_factory=dict
+    )  # files in folders, by a suffix that is not taken
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,19 @@ def make_plan(inputs: Sequence[str], output: str | None, suffix: str, accepted: 
     found = {os.path.realpath(f.source): f for name in inputs for f in _find(name, accepted)}  # each once
     places = [_Found(f.source, _place(f, output)) for f in found.values()]
     return Plan(_keep_apart(places, suffix), many=not single)
+
+
+def passed_over(inputs: Sequence[str], accepted: Collection[str]) -> dict[str, int]:
+    """Files in the input folders that are not taken, counted by suffix."""
+    folders = [Path(name) for name in inputs if Path(name).is_dir()]
+    names = (name for folder in folders for _, _, names in os.walk(folder) for name in names)
+    suffixes = (Path(name).suffix.lower() for name in names if not name.startswith("."))
+    return dict(Counter(s or "(none)" for s in suffixes if s not in accepted).most_common())
+
+
+def all_suffixes(known: Collection[str], added: Sequence[str] | None) -> frozenset[str]:
+    """``known`` ones and those that are ``added``, with or without their dot."""
+    return frozenset(known) | {"." + suffix.lower().lstrip(".") for suffix in added or ()}
 
 
 def _is_glob(name: str) -> bool:
