@@ -260,7 +260,7 @@ def test_the_command(codec, no_opus, tmp_path, monkeypatch):
     write(folder / "b.wav", sine(310)[None], RATE)
     (folder / "c.wav").write_bytes(b"RIFF")
     run = CliRunner().invoke(
-        app, ["eval", str(tmp_path / "in"), "--model", str(tmp_path / "tiny"), "--n-quantizers", "1,3",
+        app, ["eval", str(tmp_path / "in"), "--model", str(tmp_path / "tiny"), "--n-quantizers", "1,3", "--opus", "",
               "--json", str(tmp_path / "s.json"), "--html", str(tmp_path / "s.html")],
     )  # fmt: skip
     assert run.exit_code == 0, run.output

@@ -18,6 +18,14 @@ from dacodec.audio.source import Forward, Readable
 from dacodec.errors import AudioError
 
 _SCALES = {"u8": 7, "s16": 15, "s32": 31, "s64": 63}
+_DTYPES = {
+    "u8": np.uint8,
+    "s16": np.int16,
+    "s32": np.int32,
+    "s64": np.int64,
+    "flt": np.float32,
+    "dbl": np.float64,
+}
 _GATHERED = 1 << 14  # samples that a piece has at least, but for the last
 _HAVE_CHECKSUMS = ("flac", "wavpack", "tta", "ape")
 _EXACT = ("flac",)  # where a sample less than claimed is sound that was lost
@@ -35,6 +43,7 @@ class FfmpegDecoder:
     """
 
     n_samples: int | None = None
+    is_finite = False
 
     def __init__(self, source: Readable, demuxer: str, findings: Findings, track: int | None = None) -> None:
         import av
@@ -261,14 +270,22 @@ def _piece(frames: list[Any]) -> Piece:
 
 def frame_samples(frames: list[Any]) -> Samples:
     """Frames that are alike as [C, n]."""
-    name, arrays = frames[0].format.name, [frame.to_ndarray() for frame in frames]
-    planes = np.concatenate(arrays, axis=1)
-    if not name.endswith("p"):
-        planes = planes.reshape(-1, frames[0].layout.nb_channels).T
+    name, channels = frames[0].format.name, frames[0].layout.nb_channels
     kind = name.removesuffix("p")
-    if kind not in _SCALES:
-        return np.ascontiguousarray(planes, np.float32)
-    return np.asarray(scaled(planes.T, _SCALES[kind]) - np.float32(kind == "u8"))
+    if kind not in _DTYPES:
+        raise AudioError(f"its samples are of a kind that is not known here ({name})")
+    dtype = _DTYPES[kind]
+    counted = [(frame.planes, frame.samples) for frame in frames]
+    if name == kind:  # interleaved
+        parts = [np.frombuffer(planes[0], dtype, n * channels) for planes, n in counted]
+        values = np.concatenate(parts).reshape(-1, channels).T
+    else:
+        values = np.empty((channels, sum(n for _, n in counted)), dtype)
+        for channel, row in enumerate(values):
+            np.concatenate([np.frombuffer(planes[channel], dtype, n) for planes, n in counted], out=row)
+    if kind in _SCALES:
+        return np.asarray(scaled(values.T, _SCALES[kind]) - np.float32(kind == "u8"))
+    return np.ascontiguousarray(values, np.float32)
 
 
 def _reason(error: Exception) -> str:

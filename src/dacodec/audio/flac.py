@@ -41,6 +41,7 @@ class _Stream(NamedTuple):
     channels: int
     bits: int
     n_samples: int
+    shortest: int  # frame, in bytes; 0 if nobody knows
     start: int  # byte of the first frame
 
 
@@ -68,7 +69,7 @@ def _stream(source: Source) -> _Stream | None:
         head = struct.unpack(">I", source.take(4))[0]
         kind, size = head >> 24 & 0x7F, head & 0xFFFFFF
         if kind == 0 and fields is None:
-            fields = struct.unpack(">10xQ", source.take(18))[0]
+            sizes, fields = struct.unpack(">4xI2xQ", source.take(18))
             size -= 18
         source.seek(size, io.SEEK_CUR)
         if head >> 31:
@@ -76,7 +77,7 @@ def _stream(source: Source) -> _Stream | None:
     if fields is None:
         return None
     rate, channels, bits = fields >> 44, (fields >> 41 & 7) + 1, (fields >> 36 & 31) + 1
-    return _Stream(rate, channels, bits, fields & (1 << 36) - 1, source.tell())
+    return _Stream(rate, channels, bits, fields & (1 << 36) - 1, sizes >> 8, source.tell())
 
 
 def _frames_agree(source: Source, stream: _Stream) -> bool:
@@ -88,20 +89,22 @@ def _frames_agree(source: Source, stream: _Stream) -> bool:
         return False
     sync, rate_code = data[:2], data[2] & 15
     usual = _usual_fourth_bytes(first) if rate_code not in _RATES_IN_FULL else frozenset()
-    last = None
+    last, shortest = None, max(2, stream.shortest)
     while data:
         likely = []
         at = data.find(sync)
         while 0 <= at < len(data) - 3:
+            step = 2
             if data[at + 2] & 15 == rate_code and data[at + 3] in usual:
                 likely.append(at)
+                step = shortest
             elif (frame := _frame(data, at)) is not None:
                 before = _last(data, likely) or last
                 if before is None or frame.follows(before, first):
                     if not _is_of(frame, stream):
                         return False
                     likely.append(at)
-            at = data.find(sync, at + 2)
+            at = data.find(sync, at + step)
         last = _last(data, likely) or last
         more = source.take(_READ)
         data = data[-_MOST_HEADER:] + more if more else b""

@@ -7,6 +7,7 @@ of delay and padding holds until the next such header.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from itertools import chain
@@ -24,6 +25,7 @@ _DECODER_DELAY = 529  # samples that every decoder adds to the encoder's delay
 _GATHERED = 1 << 14
 
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+_RESERVOIR = 10  # frames that one may refer back to
 _RATES = (44100, 48000, 32000)
 _KBPS = {  # by (MPEG 1, layer)
     (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -251,6 +253,7 @@ class MpegDecoder:
     """MPEG audio from ``source``, which stands where the frames begin, or what is in front of them."""
 
     n_samples: int | None = None
+    is_finite = False
 
     def __init__(self, source: Source, findings: Findings) -> None:
         import av
@@ -264,6 +267,7 @@ class MpegDecoder:
         self.sampling_rate, self.channels = self._first[0].sampling_rate, self._first[0].channels
         self._kind = (self._first[0].layer, self.sampling_rate, self.channels)
         self._decoder: Any = None
+        self._before: list[bytes] = []  # the last frames that were decoded
         self._failed = 0  # frames in a row
         self._position = 0
 
@@ -273,7 +277,7 @@ class MpegDecoder:
             if xing:
                 yield from self._finished(part)
                 part = _Part(xing, frames[0][0].n_samples)
-                self._decoder = None
+                self._decoder, self._before = None, []
             part.n_frames += len(frames)
             decoded = self._decoded(frames)
             if decoded:
@@ -315,20 +319,35 @@ class MpegDecoder:
 
     def _decoded(self, frames: list[tuple[FrameHeader, bytes]]) -> Piece | None:
         """Frames that are alike as samples; those that cannot be decoded are left out and told of."""
-        header = frames[0][0]
+        header, context = frames[0][0], self._context(frames[0][0])
+        data = [frame for _, frame in frames]
+        try:
+            decoded = context.decode(self._av.Packet(b"".join(data)))  # at once, which is quicker
+        except (self._av.FFmpegError, ValueError):
+            decoded = []
+        if len(decoded) == len(frames) and not self._failed:
+            self._position += len(frames) * header.n_samples
+        else:
+            decoded = self._one_by_one(header, data)
+        self._before = data[-_RESERVOIR:]
+        return (header.sampling_rate, frame_samples(decoded)) if decoded else None
+
+    def _one_by_one(self, header: FrameHeader, data: list[bytes]) -> list[Any]:
+        self._decoder = None
         context, decoded = self._context(header), []
-        for _, data in frames:
+        for frame in self._before:  # what the next ones may refer to
+            with contextlib.suppress(self._av.FFmpegError, ValueError):
+                context.decode(self._av.Packet(frame))
+        for frame in data:
             try:
-                decoded += context.decode(self._av.Packet(data))
+                decoded += context.decode(self._av.Packet(frame))
             except (self._av.FFmpegError, ValueError):
                 self._failed += 1
                 continue
             if self._failed:
                 self._tell_failed(at_edge=not self._position)
             self._position += header.n_samples
-        if not decoded:
-            return None
-        return header.sampling_rate, frame_samples(decoded)
+        return decoded
 
     def _context(self, header: FrameHeader) -> Any:
         """A decoder for frames of this kind."""
@@ -338,7 +357,7 @@ class MpegDecoder:
                 f"it changes from {self._kind[1]} Hz and {self._kind[2]} channel(s) to {kind[1]} Hz and {kind[2]} "
                 f"after {self._position} samples; all is converted to what it begins with"
             )
-            self._kind, self._decoder = kind, None
+            self._kind, self._decoder, self._before = kind, None, []
         if self._decoder is None:
             self._decoder = self._av.CodecContext.create(f"mp{header.layer}float", "r")
         return self._decoder

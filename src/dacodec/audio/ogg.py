@@ -156,6 +156,7 @@ class OggDecoder:
     """All links of an Ogg file, one after the other."""
 
     n_samples: int | None = None
+    is_finite = False
 
     def __init__(self, source: Source, findings: Findings, track: int | None = None) -> None:
         self._findings, self._track = findings, track

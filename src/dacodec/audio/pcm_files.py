@@ -19,6 +19,7 @@ class PcmFileDecoder:
         assert content.sample is not None
         self._source, self._content, self._findings = source, content, findings
         self.sampling_rate, self.channels = content.sampling_rate, content.channels
+        self.is_finite = content.sample.kind != "float"
         self.n_samples = None
         if source.size is not None:
             held = max(0, source.size - content.start)
@@ -47,6 +48,7 @@ class PcmFileDecoder:
         while decoder is not None:
             yield from decoder._own_pieces()
             decoder = decoder._following()
+            self.is_finite = self.is_finite and (decoder is None or decoder.is_finite)
 
     def _own_pieces(self) -> Iterator[Piece]:
         content, size = self._content, self._content.frame_bytes

@@ -37,6 +37,7 @@ class SndfileDecoder:
         self._findings = findings
         self.sampling_rate: int = self._sound.samplerate
         self.channels: int = self._sound.channels
+        self.is_finite = self._sound.subtype.startswith("PCM")
         frames: int = self._sound.frames
         self.n_samples = frames if frames < _UNKNOWN_FRAMES else None
 
