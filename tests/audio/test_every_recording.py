@@ -130,12 +130,17 @@ SUBTYPES = [
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-@pytest.mark.parametrize("endian", ["FILE", "LITTLE", "BIG"])
-@pytest.mark.parametrize(("format", "subtype"), SUBTYPES)
+@pytest.mark.parametrize(
+    ("format", "subtype", "endian"),
+    [
+        (*names, endian)
+        for names in SUBTYPES
+        for endian in ("FILE", "LITTLE", "BIG")
+        if soundfile.check_format(*names, endian)
+    ],
+)
 def test_plain_samples_are_libsndfiles_bit_for_bit(format, subtype, endian, channels):
     """Big-endian 24-bit WAV, which FFmpeg reads wrong, among them."""
-    if not soundfile.check_format(format, subtype, endian):
-        pytest.skip("libsndfile writes no such file")
     samples = np.random.default_rng(0).uniform(-1, 1, (channels, 1001)).astype(np.float32)
     data = pcm(format, samples, 12345, subtype, endian)
     theirs, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
@@ -260,8 +265,7 @@ def test_ac3_in_wav_is_named():
     with pytest.raises(AudioError, match=r"it holds AC-3 \(format tag 0x2000\), no PCM"):
         read(data)
     real = encoded(tone(1, 48000), 48000, "ac3", "wav")
-    with warned("first packet"):
-        assert read(real).samples.shape[1] >= 48000 - 1536
+    assert read(real).samples.shape[1] >= 48000 - 1536  # nobody tells what is delay
 
 
 # MP3
