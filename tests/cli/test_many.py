@@ -38,7 +38,7 @@ def bad_folder(tmp_path_factory):
         "truncated.wav": (good[:3000], "cut off"),
         "truncated.flac": (SPEECH.read_bytes()[:20000], "it is damaged"),
         "text.wav": (b"just some text" * 99, "no audio format that is known here"),
-        "0hz.wav": (good[:24] + bytes(4) + good[28:], "0 Hz"),
+        "0hz.wav": (good[:24] + bytes(4) + good[28:], "from 1 to 768000, got 0"),
         "300ch.wav": (
             good[:22] + struct.pack("<H", 300) + good[24:32] + struct.pack("<H", 600) + good[34:], "300 channels",
         ),
