@@ -7,7 +7,7 @@ used, for what, and under which licence. Packages are fetched with ``apt-get dow
 installed. What comes out is a folder a package with FLAC files and a ``files.tsv``, as ``dacodec train`` reads it. Rows
 of another split are left out: those marked ``val`` and ``reserved`` are never trained on.
 
-Needs Debian or Ubuntu (apt-get, dpkg), and PyAV for G.722: pip install dacodec[av].
+Needs Debian or Ubuntu (apt-get, dpkg), and PyAV for G.722, which dacodec brings.
 """
 
 from __future__ import annotations

@@ -21,6 +21,10 @@ class AudioError(DacodecError, ValueError):
     """Audio that cannot be read, written or coded: wrong shape, rate, NaN, a damaged file."""
 
 
+class AudioWarning(UserWarning):
+    """Audio that was read, and about which something must be known: damage, a header that is wrong."""
+
+
 class CodesError(DacodecError, ValueError):
     """Codes from outside that a model cannot decode: out of range, wrong rank or dtype."""
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dacodec.audio import (
     AudioReader,
     AudioWriter,
+    Damaged,
     LoudnessMeter,
     PcmReader,
     Resampler,
@@ -50,6 +51,8 @@ def encode_file(
     loudness_lufs: float | None = None,
     start_seconds: float = 0.0,
     duration_seconds: float | None = None,
+    damaged: Damaged = "error",
+    track: int | None = None,
     **options: Any,
 ) -> Summary:
     """Code an audio file into a ``.dacz`` file.
@@ -59,6 +62,7 @@ def encode_file(
         overwrite: replace an ``output`` that exists.
         loudness_lufs: as for :meth:`Codec.encode`; the file is read twice.
         start_seconds, duration_seconds: code only this part.
+        damaged, track: as for :func:`dacodec.audio.read`.
         options: others of :meth:`Codec.encode_stream`.
 
     Raises:
@@ -70,9 +74,12 @@ def encode_file(
     if loudness_lufs is not None:
         if not Path(path).is_file():
             raise AudioError(f"{path} gives its audio once, and loudness takes two passes; save it to a file")
-        with AudioReader(path) as reader:
+        with AudioReader(path, damaged=damaged, track=track) as reader:
             gain = gain_to(part.of(reader), reader.channels, reader.sampling_rate, loudness_lufs)
-    with AudioReader(path) as reader, new_file(output, overwrite, sources=[path]) as file:
+    with (
+        AudioReader(path, damaged=damaged, track=track) as reader,
+        new_file(output, overwrite, sources=[path]) as file,
+    ):
         encoding = _Encoding(
             codec, reader, file, gain=gain, start_seconds=start_seconds, duration_seconds=duration_seconds,
             **options,

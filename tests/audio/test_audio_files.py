@@ -133,18 +133,18 @@ def float_wav(samples):
 
 BAD_FILES = {
     "empty": (b"", "it is empty"),
-    "text": (b"this is a text, not audio\n" * 40, "Format not recognised"),
+    "text": (b"this is a text, not audio\n" * 40, "no audio format that is known here"),
     "no-samples": (encoded()[:40] + bytes(4), "holds no samples"),
-    "cut-header": (encoded()[:30], "No 'data' chunk"),
+    "cut-header": (encoded()[:30], "it has no data chunk"),
     "cut-wav": (encoded()[:10000], "claims 32000 bytes of audio, the file holds 9956"),
     "header-only": (encoded()[:44], "claims 32000 bytes of audio, the file holds 0"),
     "cut-aiff": (encoded(format="AIFF")[:10000], "get a complete copy"),
-    "cut-flac": (encoded(format="FLAC")[:3000], "damaged or cut off"),
+    "cut-flac": (encoded(format="FLAC")[:3000], "it is damaged: 1 packet.* get a complete copy"),
     "claims-more": (flac_claiming(RATE + 1), "claims 16001 samples, the file holds 16000"),
     "claims-4G": (flac_claiming(2**36 - 1), "claims 68719476735 samples"),
-    "0-hz": (patched(encoded(), 24, bytes(4)), "impossible sampling rate, as 0 Hz"),
+    "0-hz": (patched(encoded(), 24, bytes(4)), "from 1 to 768000, got 0"),
     "4-ghz": (patched(encoded(), 24, b"\xff\xff\xff\x7f"), "from 1 to 768000, got 2147483647"),
-    "0-channels": (patched(encoded(), 22, bytes(2)), "Channel count is zero"),
+    "0-channels": (patched(encoded(), 22, bytes(2)), "0 channels: there must be at least one"),
     "300-channels": (
         patched(patched(encoded(), 22, struct.pack("<H", 300)), 32, struct.pack("<H", 600)),
         "300 channels, more than 255",
@@ -154,11 +154,10 @@ BAD_FILES = {
 }
 
 
-@pytest.mark.parametrize("with_av", [True, False])
 @pytest.mark.parametrize(("data", "message"), BAD_FILES.values(), ids=BAD_FILES)
-def test_bad_files(tmp_path, data, message, with_av, monkeypatch):
-    if not with_av:
-        monkeypatch.setitem(sys.modules, "av", None)
+def test_bad_files(tmp_path, data, message):
+    import av  # noqa: F401  # so that loading it does not count as memory
+
     path = tmp_path / "x.wav"
     path.write_bytes(data)
     tracemalloc.start()
@@ -180,7 +179,7 @@ def test_bad_paths(tmp_path):
     with pytest.raises(AudioError, match="it is a folder"):
         audio.read(tmp_path / "x.wav")
     (tmp_path / "x.raw").write_bytes(bytes(100))
-    with pytest.raises(AudioError, match="raw samples have no header"):
+    with pytest.raises(AudioError, match="raw samples have no header that tells"):
         audio.read(tmp_path / "x.raw")
     for name in ("x" * 300, "a\0b", "two\nlines"):
         with pytest.raises(AudioError, match=r"^cannot read [^\n]*$"):
@@ -200,15 +199,9 @@ def test_unreadable(tmp_path, monkeypatch):
 # Reading with PyAV
 
 
-def test_says_how_to_get_more_formats(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)
-    (tmp_path / "x.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
-    with pytest.raises(AudioError, match=r"pip install dacodec\[av\]$"):
-        audio.read(tmp_path / "x.m4a")
-
-
 def av_encoded(samples, rate, codec, format):
-    av = pytest.importorskip("av")
+    import av
+
     file = io.BytesIO()
     with av.open(file, "w", format=format) as container:
         stream = container.add_stream(codec, rate=rate, layout="stereo")
@@ -238,30 +231,23 @@ def test_reads_through_pyav(tmp_path, guitar, codec, format):
         assert np.corrcoef(samples.ravel(), guitar.ravel())[0, 1] > 0.99
 
 
-def test_opus_that_libsndfile_calls_malformed(tmp_path, guitar, monkeypatch):
-    data = av_encoded(guitar, 48000, "libopus", "ogg")
-    (tmp_path / "x.opus").write_bytes(data)
-    by_libsndfile = audio.read(tmp_path / "x.opus")
-
-    def malformed(self, *args, **kwargs):
-        raise soundfile.LibsndfileError(3)
-
-    for method in ("__init__", "read"):  # it finds out when it opens the file, or on the way
-        with monkeypatch.context() as patch:
-            patch.setattr(soundfile.SoundFile, method, malformed)
-            by_ffmpeg = audio.read(tmp_path / "x.opus")
-            assert by_ffmpeg.sampling_rate == 48000
-            np.testing.assert_allclose(by_ffmpeg.samples, by_libsndfile.samples, atol=1e-3)
+def test_opus_is_what_libsndfile_makes_of_it(tmp_path, guitar):
+    (tmp_path / "x.opus").write_bytes(av_encoded(guitar, 48000, "libopus", "ogg"))
+    theirs, rate = soundfile.read(tmp_path / "x.opus", dtype="float32", always_2d=True)
+    ours = audio.read(tmp_path / "x.opus")
+    assert ours.sampling_rate == rate == 48000
+    np.testing.assert_allclose(ours.samples, theirs.T, atol=1e-3)
 
 
 def test_playlists_are_not_followed(tmp_path):
-    av = pytest.importorskip("av")
+    import av
+
     (tmp_path / "secret.mp3").write_bytes(encoded(format="MP3"))
     path = tmp_path / "x.wav"
     path.write_text("ffconcat version 1.0\nfile secret.mp3\n")
     with path.open("rb") as file, av.open(file) as container:
         assert container.streams.audio  # FFmpeg itself would
-    with pytest.raises(AudioError, match="is it audio"):
+    with pytest.raises(AudioError, match="no audio format that is known here"):
         audio.read(path)
 
 

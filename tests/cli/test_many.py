@@ -36,9 +36,9 @@ def bad_folder(tmp_path_factory):
     files = {
         "empty.wav": (b"", "it is empty"),
         "truncated.wav": (good[:3000], "cut off"),
-        "truncated.flac": (SPEECH.read_bytes()[:20000], "damaged or cut off"),
-        "text.wav": (b"just some text" * 99, "Format not recognised"),
-        "0hz.wav": (good[:24] + bytes(4) + good[28:], "0 Hz"),
+        "truncated.flac": (SPEECH.read_bytes()[:20000], "it is damaged"),
+        "text.wav": (b"just some text" * 99, "no audio format that is known here"),
+        "0hz.wav": (good[:24] + bytes(4) + good[28:], "from 1 to 768000, got 0"),
         "300ch.wav": (
             good[:22] + struct.pack("<H", 300) + good[24:32] + struct.pack("<H", 600) + good[34:], "300 channels",
         ),
@@ -226,11 +226,14 @@ def test_interrupted(name, code, jobs, tmp_path):
 
 
 def test_options_of_computing(tmp_path):
-    """They change how, not what: float32 in other chunks gives the same codes; half precision runs."""
+    """They change how, not what: other chunks give the same codes but for a near-tie, half precision runs."""
     for name, args in {"a": [], "b": ["--chunk", "0.3"], "c": ["--dtype", "bfloat16"]}.items():
         run = dacodec("encode", SPEECH, "-o", tmp_path / f"{name}.dacz", "--duration", "0.5", *args)
         assert run.returncode == 0, run.stderr
-    assert (tmp_path / "a.dacz").read_bytes() == (tmp_path / "b.dacz").read_bytes()
+    whole, chunks = (Encoded.load(tmp_path / f"{name}.dacz").codes[0] for name in "ab")
+    assert (whole != chunks).any(
+        0
+    ).sum() <= 1  # frames: the fast engine's rounding depends on where tiles begin
     run = dacodec("encode", SPEECH, "-o", tmp_path / "d.dacz", "--dtype", "int4")
     assert run.returncode == 2
     assert "int4" in run.stderr

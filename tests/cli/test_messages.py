@@ -67,10 +67,10 @@ def test_warnings_are_one_line_each(tmp_path):
 def test_a_warning_is_told_once(capsys, monkeypatch):
     import warnings
 
-    from dacodec.cli.main import _warn_once
+    from dacodec.cli import warned
 
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    _warn_once()
+    warned.install()
     for line in (1, 2):
         warnings.warn_explicit("slow\nindeed", UserWarning, "file.py", line)
     assert capsys.readouterr().err == "dacodec: slow indeed\n"

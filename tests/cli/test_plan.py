@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dacodec.cli.plan import AUDIO_SUFFIXES, DACZ_SUFFIXES, make_plan
+from dacodec.audio import AUDIO_SUFFIXES
+from dacodec.cli.plan import DACZ_SUFFIXES, make_plan
 from dacodec.errors import InputError, OutputError
 
 

@@ -1,5 +1,6 @@
 """Metrics against the original's values, and what an evaluation shows."""
 
+import io
 import json
 import math
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from dacodec import Codec, DacConfig, DacModel
@@ -43,7 +45,8 @@ def codec(tmp_path):
 
 @pytest.fixture
 def no_opus(monkeypatch):
-    monkeypatch.setattr(evaluate, "opus_is_installed", lambda: False)
+    """No Opus unless it is asked for."""
+    monkeypatch.setitem(evaluate.evaluate_codec.__kwdefaults__, "opus_kbps", ())
 
 
 def sounds():
@@ -175,7 +178,7 @@ def test_the_page_needs_nothing_else_and_the_json_says_what_numbers_mean(codec, 
 def test_opus_is_called_and_its_file_counts(codec, tmp_path, monkeypatch):
     """With stand-ins for the programs: the encoder writes 1000 bytes, the decoder what the encoder was given."""
     programs = {
-        "opusenc": 'for a; do in=$out; out=$a; done; head -c 1000 /dev/zero > "$out"; cp "$in" "$0.kept"',
+        "opusenc": '[ "$1" = --version ] && echo "opusenc opus-tools 0.2 (using libopus 1.4)" && exit; for a; do in=$out; out=$a; done; head -c 1000 /dev/zero > "$out"; cp "$in" "$0.kept"',
         "opusdec": 'for a; do out=$a; done; cp "$(dirname "$0")/opusenc.kept" "$out"',
     }
     for name, body in programs.items():
@@ -191,6 +194,62 @@ def test_opus_is_called_and_its_file_counts(codec, tmp_path, monkeypatch):
     scores = [s for s in report.scores if s.codec == "opus 8"]
     assert [s.bitrate_kbps for s in scores] == pytest.approx([8.0] * 3)
     assert min(s.values["si_sdr_db"] for s in scores) > 20
+    assert "Opus is opus-tools 0.2 (using libopus 1.4)" in report.notes
+
+
+def test_opus_without_its_programs_is_pyavs(codec, tmp_path, monkeypatch):
+    monkeypatch.setattr(opus.shutil, "which", lambda name: None)
+    signal = sine(300, seconds=3, rate=16000)
+    result = opus.through_opus(signal, 16000, 16)
+    assert result.samples.shape == signal.shape
+    assert np.corrcoef(result.samples, signal)[0, 1] > 0.99
+    assert 8 < result.bitrate_kbps < 24
+    report = evaluate_codec(codec, sounds(), n_quantizers=[3], opus_kbps=[8], metrics=METRICS[2:3])
+    assert sum(s.codec == "opus 8" for s in report.scores) == 3
+    assert any(line.startswith("Opus is libopus in PyAV") for line in report.notes)
+    save_json(report, tmp_path / "s.json")
+    assert json.loads((tmp_path / "s.json").read_text())["notes"] == report.notes
+
+
+def music():
+    yield Sound("a.wav", "folder", Audio(sine(300, seconds=1)[None], RATE))
+
+
+def test_metrics_of_speech_are_named_where_nothing_is_said_to_be_speech(codec, no_opus, tmp_path):
+    speech_metrics = [m for m in METRICS if m.key in ("mel", "stoi")]
+    report = evaluate_codec(codec, music(), metrics=speech_metrics)
+    assert [m.key for m in report.metrics] == ["mel"]
+    assert any(line.startswith("STOI is left out") and "--speech" in line for line in report.notes)
+    save_html(report, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count('id="axes_') == 1  # no empty plots
+    assert "STOI is left out" in page
+    report = evaluate_codec(codec, music(), metrics=speech_metrics, speech=True)
+    assert [m.key for m in report.metrics] == ["mel", "stoi"]
+    assert not report.notes
+
+
+def test_metrics_whose_package_is_missing_are_named(codec, no_opus, monkeypatch):
+    monkeypatch.setattr(metrics, "find_spec", lambda name: None)
+    report = evaluate_codec(codec, music())
+    assert sum("pip install dacodec[eval]" in line for line in report.notes) == 3
+
+
+def test_the_table_is_whole_at_80_columns(codec, no_opus):
+    report = evaluate_codec(codec, sounds(), metrics=METRICS[:3])
+    report.metrics = list(METRICS)
+    values = {m.key: 10.25 + i for i, m in enumerate(METRICS)}
+    report.scores = [
+        evaluate.Score("descript/dac_44khz_and_more", 7.75, "a", "speech_pool_name", values, 9),
+        evaluate.Score("opus 24", 123.45, "a", "music", values),
+    ]
+    console = Console(width=80, file=io.StringIO())
+    console.print(table(report))
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    for text in ("kbit/s", "ViSQOL", "SI-SDR", "123.45", *(f"{value:.2f}" for value in values.values())):
+        assert text in shown
 
 
 def test_the_command(codec, no_opus, tmp_path, monkeypatch):
@@ -201,7 +260,7 @@ def test_the_command(codec, no_opus, tmp_path, monkeypatch):
     write(folder / "b.wav", sine(310)[None], RATE)
     (folder / "c.wav").write_bytes(b"RIFF")
     run = CliRunner().invoke(
-        app, ["eval", str(tmp_path / "in"), "--model", str(tmp_path / "tiny"), "--n-quantizers", "1,3",
+        app, ["eval", str(tmp_path / "in"), "--model", str(tmp_path / "tiny"), "--n-quantizers", "1,3", "--opus", "",
               "--json", str(tmp_path / "s.json"), "--html", str(tmp_path / "s.html")],
     )  # fmt: skip
     assert run.exit_code == 0, run.output

@@ -5,6 +5,8 @@ Samples are NumPy float32 [C, T] everywhere, full scale at -1 and 1. No torch he
 
 from dacodec.audio.arrays import MAX_CHANNELS, Samples, as_float, check_sampling_rate
 from dacodec.audio.blocks import between, ending_at, exactly, left_right, mid_side
+from dacodec.audio.findings import Damage, Damaged
+from dacodec.audio.formats import AUDIO_SUFFIXES
 from dacodec.audio.loaders import unpacked
 from dacodec.audio.loudness import LoudnessMeter, loudness_gain, loudness_lufs
 from dacodec.audio.pcm import SAMPLE_FORMATS, SampleFormat
@@ -13,11 +15,14 @@ from dacodec.audio.resampling import Resampler, resample, resample_blocks, resam
 from dacodec.audio.writing import AudioWriter, PcmWriter, Writer, write
 
 __all__ = [
+    "AUDIO_SUFFIXES",
     "MAX_CHANNELS",
     "SAMPLE_FORMATS",
     "Audio",
     "AudioReader",
     "AudioWriter",
+    "Damage",
+    "Damaged",
     "LoudnessMeter",
     "PcmReader",
     "PcmWriter",

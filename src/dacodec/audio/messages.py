@@ -20,10 +20,10 @@ def explained(doing: str, file: File) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError, soundfile.SoundFileError) as error:
-        raise AudioError(f"cannot {doing} {_shown(file)}: {reason(error)}") from None
+        raise AudioError(f"cannot {doing} {shown(file)}: {reason(error)}") from None
 
 
-def _shown(file: File) -> str:
+def shown(file: File) -> str:
     """A file's name, fit for a message of one line."""
     name = os.fspath(file) if isinstance(file, (str, os.PathLike)) else getattr(file, "name", None)
     if not isinstance(name, str):
@@ -43,6 +43,4 @@ def reason(error: Exception) -> str:
         return "it is a folder; name a file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if isinstance(error, TypeError) and "samplerate" in str(error):  # soundfile, of a name that ends in .raw
-        return "raw samples have no header that tells their rate; convert them to WAV"
     return str(error)

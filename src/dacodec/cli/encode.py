@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
 from dacodec.cli import options, pipes
-from dacodec.cli.plan import AUDIO_SUFFIXES, Job, make_plan
+from dacodec.cli.plan import DACZ_SUFFIXES, Job, all_suffixes, make_plan, passed_over
 from dacodec.errors import AudioError
 
 
@@ -52,6 +53,9 @@ def encode(
     raw: options.Raw = None,
     rate: Annotated[int | None, typer.Option(help="Sampling rate of --raw input, in Hz.")] = None,
     channels: Annotated[int, typer.Option(help="Channels of --raw input.")] = 1,
+    damaged: options.Damaged = "error",
+    track: options.Track = None,
+    suffix: options.Suffix = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Audio to .dacz files.
@@ -62,8 +66,10 @@ def encode(
     Of a folder all is taken but hidden files and folders, and links to folders; those and links to nothing are
     listed. No output ever replaces an input.
     """
+    from dacodec.audio import AUDIO_SUFFIXES
     from dacodec.cli.work import Report, work
 
+    reading: dict[str, Any] = dict(damaged=damaged, track=track)
     load = options.codec_loader(device, engine, dtype, chunk, jobs)
     how: dict[str, Any] = dict(
         n_quantizers=n_quantizers,
@@ -73,26 +79,37 @@ def encode(
         duration_seconds=duration,
     )
     if pipes.PIPE in inputs or output == pipes.PIPE:
-        _encode_pipe(inputs, output or pipes.PIPE, load(model), loudness, raw, rate, channels, overwrite, how)
+        _encode_pipe(
+            inputs, output or pipes.PIPE, load(model), loudness, raw, rate, channels, overwrite, reading, how
+        )
         return
     if raw is not None:
         raise typer.BadParameter("is for pipes: give - as the input", param_hint="--raw")
 
     def run(job: Job, report: Report) -> str:
         summary = load(model).encode_file(
-            job.source, job.output, overwrite=overwrite, loudness_lufs=loudness, progress=report, **how
+            job.source,
+            job.output,
+            overwrite=overwrite,
+            loudness_lufs=loudness,
+            progress=report,
+            **reading,
+            **how,
         )
         return (
             f"{job.output}: {summary.duration_seconds:.2f} s, {summary.header.n_codebooks} codebooks, "
             f"{summary.bitrate_kbps:.2f} kbit/s, {job.output.stat().st_size} bytes"
         )
 
-    sys.exit(work(make_plan(inputs, output, ".dacz", AUDIO_SUFFIXES, model), run, jobs, overwrite))
+    taken = all_suffixes(AUDIO_SUFFIXES, suffix)
+    plan = make_plan(inputs, output, ".dacz", taken, model)
+    plan = replace(plan, passed_over=passed_over(inputs, taken | DACZ_SUFFIXES))
+    sys.exit(work(plan, run, jobs, overwrite))
 
 
 def _encode_pipe(
     inputs: list[str], output: str, codec: Any, loudness: float | None,
-    raw: str | None, rate: int | None, channels: int, overwrite: bool, how: dict[str, Any],
+    raw: str | None, rate: int | None, channels: int, overwrite: bool, reading: dict[str, Any], how: dict[str, Any],
 ) -> None:  # fmt: skip
     if len(inputs) > 1:
         raise typer.BadParameter("a pipe is one recording: give one input", param_hint="IN")
@@ -101,6 +118,9 @@ def _encode_pipe(
     from dacodec.audio import AudioReader, PcmReader
 
     reader: AudioReader | PcmReader
-    reader = pipes.audio_input(raw, rate, channels) if inputs[0] == pipes.PIPE else AudioReader(inputs[0])
+    if inputs[0] == pipes.PIPE:
+        reader = pipes.audio_input(raw, rate, channels, **reading)
+    else:
+        reader = AudioReader(inputs[0], **reading)
     with closing(reader), pipes.output(output, overwrite, inputs[0]) as file:
         codec.encode_stream(reader, file, **how)

@@ -35,12 +35,14 @@ def evaluate(
         str, typer.Option(help="Numbers of codebooks, as 1,3,9; left out, four of them.")
     ] = "",
     opus: Annotated[
-        str, typer.Option(help="kbit/s of Opus to compare with; empty for none.")
+        str, typer.Option(help="kbit/s of Opus to compare with (opusenc, or else PyAV's); empty for none.")
     ] = "6,8,12,16,24",
     split: Annotated[str, typer.Option(help="Rows of a files.tsv that are used.")] = "val",
     limit: Annotated[int | None, typer.Option(help="At most so many recordings of a pool.")] = None,
     metrics: Annotated[str, typer.Option(help="Only these, as mel,stoi; left out, all.")] = "",
-    speech: Annotated[bool, typer.Option("--speech", help="The two files are speech.")] = False,
+    speech: Annotated[
+        bool, typer.Option("--speech", help="All of it is speech: STOI and PESQ, too.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write all scores here.")] = None,
     page: Annotated[
         Path | None, typer.Option("--html", help="Write a page with curves and players here.")
@@ -52,7 +54,8 @@ def evaluate(
     """Scores of a decoded file, or of a model on recordings, beside Opus."""
     from rich.console import Console
 
-    from dacodec.audio import read
+    from dacodec.audio import AUDIO_SUFFIXES, read
+    from dacodec.cli.plan import passed_over
     from dacodec.evaluation.evaluate import evaluate_codec, evaluate_pair
     from dacodec.evaluation.metrics import METRICS
     from dacodec.evaluation.report import save_html, save_json, table
@@ -83,6 +86,7 @@ def evaluate(
                 n_quantizers=[int(n) for n in n_quantizers.split(",") if n],
                 opus_kbps=[float(rate) for rate in opus.split(",") if rate],
                 metrics=chosen,
+                speech=speech,
                 n_jobs=jobs,
             )
     Console().print(table(report))
@@ -90,6 +94,12 @@ def evaluate(
         print(
             f"bitrate efficiency {report.codebooks.efficiency:.3f}, codes used", *report.codebooks.used_share
         )
+    if model is not None and (others := passed_over(paths, AUDIO_SUFFIXES)):
+        report.notes.append(
+            "passed over, as no audio by their suffix: " + ", ".join(f"{n} {s}" for s, n in others.items())
+        )
+    for line in report.notes:
+        print(line)
     for line in report.skipped:
         say(f"skipped {line}")
     if json:

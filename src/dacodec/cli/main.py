@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import signal
 import sys
-import warnings
 
 import typer
 
@@ -26,6 +25,7 @@ from dacodec.cli import (
     stream,
     train,
     verify,
+    warned,
 )
 from dacodec.cli.messages import complain
 from dacodec.cli.naming import naming_its_input
@@ -82,27 +82,13 @@ def _options(
     pass
 
 
-def _warn_once() -> None:
-    """Warnings become one line on stderr each, whoever gives them and how often."""
-    told = set()
-
-    def tell(message: Warning | str, *_: object, **__: object) -> None:
-        line = str(message)
-        if line not in told:
-            told.add(line)
-            complain(line)
-
-    warnings.showwarning = tell
-
-
 def main() -> None:
     """Run the command line; errors that dacodec raises on purpose become one line on stderr, and warnings too."""
-    _warn_once()
+    warned.install()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that half outputs are removed
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # a name in a script that the terminal does not know
+        # A name in a script that the terminal does not know.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         refuse_zip()
         app()

@@ -32,6 +32,17 @@ Chunk = Annotated[
 Jobs = Annotated[int, typer.Option("-j", "--jobs", help="Files at a time.", min=1)]
 Start = Annotated[float, typer.Option(help="Begin here, in seconds.")]
 Duration = Annotated[float | None, typer.Option(help="Take so many seconds.")]
+Damaged = Annotated[
+    str,
+    typer.Option(help="Of damaged recordings: error to refuse them, keep to take what can be decoded."),
+]
+Track = Annotated[
+    int | None, typer.Option(help="Which of several audio tracks, from 1; left out, the default one.", min=1)
+]
+Suffix = Annotated[
+    list[str] | None,
+    typer.Option(help="Take files that end so from folders, too, as .xyz; may be given several times."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Raw = Annotated[
     str | None, typer.Option(help="The pipe holds bare samples: s16le, s32le or f32le, interleaved.")

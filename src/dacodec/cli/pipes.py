@@ -7,7 +7,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from dacodec.errors import AudioError, OutputError
 
@@ -43,12 +43,16 @@ def output(name: str, overwrite: bool, source: str) -> Iterator[BinaryIO]:
         raise OutputError(f"cannot write to the pipe: {error.strerror or error}") from None
 
 
-def audio_input(raw: str | None, rate: int | None, channels: int) -> AudioReader | PcmReader:
-    """Standard input as audio: WAV, or bare samples."""
+def audio_input(raw: str | None, rate: int | None, channels: int, **reading: Any) -> AudioReader | PcmReader:
+    """Standard input as audio: any format that can be read forward, or bare samples.
+
+    Args:
+        reading: options of :class:`~dacodec.audio.AudioReader`.
+    """
     from dacodec.audio import AudioReader, PcmReader
 
     if raw is None:
-        return AudioReader(sys.stdin.buffer)
+        return AudioReader(sys.stdin.buffer, **reading)
     if rate is None:
         raise AudioError("bare samples do not tell their sampling rate; give --rate")
     return PcmReader(sys.stdin.buffer, rate, channels, cast("SampleFormat", raw))

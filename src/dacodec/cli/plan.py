@@ -10,19 +10,13 @@ from __future__ import annotations
 import errno
 import glob
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dacodec.errors import InputError, OutputError
 
-# What is taken for audio in a folder. A file that is named itself is tried whatever its name.
-AUDIO_SUFFIXES = frozenset(
-    [
-        *[".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".caf"],
-        *[".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".mka"],
-    ]
-)
 DACZ = ".dacz"
 DACZ_SUFFIXES = frozenset([DACZ])
 
@@ -48,6 +42,9 @@ class Plan:
     jobs: list[Job]
     many: bool
     left_out: tuple[LeftOut, ...] = ()
+    passed_over: dict[str, int] = field(
+        default_factory=dict
+    )  # files in folders, by a suffix that is not taken
 
 
 @dataclass(frozen=True)
@@ -109,6 +106,24 @@ def _place(found: _Found, output: str | None) -> Path:
 
 
 # Finding
+
+
+def passed_over(inputs: Sequence[str], accepted: Collection[str]) -> dict[str, int]:
+    """Files in the input folders that are not taken, counted by suffix."""
+    folders = [Path(name) for name in inputs if Path(name).is_dir()]
+    suffixes = (Path(name).suffix.lower() for folder in folders for name in _names_below(folder))
+    return dict(Counter(s or "(none)" for s in suffixes if s not in accepted).most_common())
+
+
+def _names_below(folder: Path) -> Iterator[str]:
+    for _, below, names in os.walk(folder):
+        below[:] = [name for name in below if not name.startswith(".")]
+        yield from (name for name in names if not name.startswith("."))
+
+
+def all_suffixes(known: Collection[str], added: Sequence[str] | None) -> frozenset[str]:
+    """``known`` ones and those that are ``added``, with or without their dot."""
+    return frozenset(known) | {"." + suffix.lower().lstrip(".") for suffix in added or ()}
 
 
 def _is_glob(name: str) -> bool:

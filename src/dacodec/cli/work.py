@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from dacodec.cli import warned
 from dacodec.cli.messages import complain, say
 from dacodec.cli.plan import Job, Plan
 from dacodec.errors import DacodecError, OutputError
@@ -61,15 +62,20 @@ def work(plan: Plan, run: Run, n_jobs: int = 1, overwrite: bool = False) -> int:
         sweep(folder)
     jobs = [job for job in plan.jobs if overwrite or not job.output.exists()]
     make_folders(jobs)
+    warned_before = warned.count()
     _run_all(jobs, run, n_jobs, tally)
     minutes, seconds = divmod(round(tally.seconds), 60)
     print(
         f"{tally.done} done ({minutes // 60}:{minutes % 60:02}:{seconds:02} of audio, {tally.speed}), "
         f"{len(plan.jobs) - len(jobs)} skipped (their outputs exist), {tally.failed} failed"
+        + (f", {n} warning(s)" if (n := warned.count() - warned_before) else "")
         + (f", {len(plan.left_out)} left out:" if plan.left_out else "")
     )
     for left_out in plan.left_out:
         say(f"  {left_out.path}: {left_out.reason}")
+    if plan.passed_over:
+        by_suffix = ", ".join(f"{n} {suffix}" for suffix, n in plan.passed_over.items())
+        say(f"passed over, as no audio by their suffix: {by_suffix} (--suffix takes more)")
     return 1 if tally.failed else 0
 
 

@@ -23,7 +23,7 @@ from dacodec.encoded import Encoded
 from dacodec.errors import AudioError, InputError
 from dacodec.evaluation.codebooks import CodebookUse, codebook_use
 from dacodec.evaluation.metrics import METRICS, Metric, available, measure
-from dacodec.evaluation.opus import opus_is_installed, through_opus
+from dacodec.evaluation.opus import opus_name, through_opus
 
 LOUDNESS_LUFS = -16.0
 OPUS_KBPS = (6.0, 8.0, 12.0, 16.0, 24.0)
@@ -73,6 +73,7 @@ class Report:
     codebooks: CodebookUse | None = None
     excerpts: list[Excerpt] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what was left out, why, and what to do; what coded Opus
 
 
 def evaluate_codec(
@@ -82,13 +83,15 @@ def evaluate_codec(
     n_quantizers: Sequence[int] = (),
     opus_kbps: Sequence[float] = OPUS_KBPS,
     metrics: Sequence[Metric] = METRICS,
+    speech: bool = False,
     n_jobs: int = 1,
 ) -> Report:
-    """Scores of ``codec`` on ``sounds``, with each of ``n_quantizers`` codebooks, beside Opus if it is installed.
+    """Scores of ``codec`` on ``sounds``, with each of ``n_quantizers`` codebooks, beside Opus.
 
     Args:
         sounds: recordings; for one that could not be read, the error, which is listed.
         n_quantizers: left out, four numbers up to all of them.
+        speech: all recordings are speech; left out, those in pools with "speech" in their names.
         n_jobs: processes that measure; they share the versions of one recording.
 
     Raises:
@@ -96,7 +99,6 @@ def evaluate_codec(
     """
     report = Report(codec.model.name, codec.sampling_rate, metrics=available(metrics))
     counts = sorted(set(n_quantizers) or _spread(codec.n_codebooks))
-    rates = opus_kbps if opus_is_installed() else ()
     codes = []
     with _mapping(n_jobs) as map_:
         for sound in sounds:
@@ -106,14 +108,38 @@ def evaluate_codec(
             reference = prepared(sound.audio, codec.sampling_rate)
             encoded = codec.encode(reference, codec.sampling_rate, n_quantizers=max(counts))
             codes.append(encoded.codes[0])
-            versions = _versions(codec, reference, encoded, counts, rates)
-            report.scores += _scores(sound, versions, reference, codec.sampling_rate, report.metrics, map_)
+            versions = _versions(codec, reference, encoded, counts, opus_kbps)
+            is_speech = speech or SPEECH in sound.pool
+            report.scores += _scores(
+                sound, versions, reference, codec.sampling_rate, report.metrics, is_speech, map_
+            )
             if sound.pool not in {e.pool for e in report.excerpts}:
                 report.excerpts.append(_excerpt(sound, versions, reference, codec.sampling_rate))
     if not codes:
         raise InputError("there is no audio to evaluate on")
     report.codebooks = codebook_use(codes, codec.model.codebook_size)
+    if opus_kbps:
+        report.notes.append(f"Opus is {opus_name()}")
+    _leave_out_empty(report, metrics)
     return report
+
+
+def _leave_out_empty(report: Report, wanted: Sequence[Metric]) -> None:
+    """Metrics without a value, each with a line that says why."""
+    measured = {key for score in report.scores for key in score.values}
+    for metric in wanted:
+        if metric not in report.metrics:
+            report.notes.append(f"{metric.title} is left out: it needs the extra, pip install dacodec[eval]")
+        elif metric.key not in measured and metric.speech_only:
+            report.notes.append(
+                f"{metric.title} is left out: it is for speech, and nothing says that this is; give --speech "
+                f"if it is, or put speech in folders with {SPEECH!r} in their names"
+            )
+        elif metric.key not in measured:
+            report.notes.append(
+                f"{metric.title} is left out: no recording is long enough, or it has no value"
+            )
+    report.metrics = [metric for metric in report.metrics if metric.key in measured]
 
 
 def evaluate_pair(
@@ -135,6 +161,7 @@ def evaluate_pair(
     pool = SPEECH if speech else "audio"
     report.scores.append(Score(names[1], float("nan"), names[0], pool, values))
     report.excerpts.append(Excerpt(pool, names[0], rate, {"original": original, names[1]: other}))
+    _leave_out_empty(report, metrics)
     return report
 
 
@@ -211,6 +238,7 @@ def _scores(
     reference: Samples,
     sampling_rate: int,
     metrics: Sequence[Metric],
+    speech: bool,
     map_: Callable[..., Iterator[dict[str, float]]],
 ) -> list[Score]:
     measured = partial(
@@ -218,7 +246,7 @@ def _scores(
         reference=reference,
         sampling_rate=sampling_rate,
         metrics=metrics,
-        speech=SPEECH in sound.pool,
+        speech=speech,
     )
     values = map_(measured, [v.samples for v in versions])
     return [

@@ -29,15 +29,18 @@ COLOURS = ("#0b6e99", "#c2571a", "#5b8c2a", "#8a4fa3", "#a33b4f")
 
 def table(report: Report) -> Any:
     """A rich table of the means."""
+    from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
-    result = Table(title=Text(shown(f"{report.title} at {report.sampling_rate} Hz")))
-    result.add_column("codec", no_wrap=True)
-    result.add_column("kbit/s", justify="right")
-    result.add_column("pool")
+    # Narrow enough for 80 columns; what is too long goes on in the next line.
+    title = Text(shown(f"{report.title} at {report.sampling_rate} Hz"))
+    result = Table(title=title, box=SIMPLE, padding=(0, 1), pad_edge=False)
+    result.add_column("codec", overflow="fold")
+    result.add_column("kbit/s", justify="right", no_wrap=True)
+    result.add_column("pool", overflow="fold")
     for metric in report.metrics:
-        result.add_column(f"{metric.title} {_arrow(metric)}", justify="right")
+        result.add_column(f"{metric.title.split()[0]}{_arrow(metric)}", justify="right", no_wrap=True)
     before = None
     for codec, rate, pool, values in means(report):
         if before not in (None, (codec, rate)):
@@ -73,6 +76,7 @@ def save_json(report: Report, path: Path) -> None:
             for s in report.scores
         ],
         "skipped": report.skipped,
+        "notes": report.notes,
         "caveats": list(CAVEATS),
     }  # fmt: skip
     with new_file(path, overwrite=True) as file:
@@ -100,6 +104,7 @@ def save_html(report: Report, path: Path) -> None:
         + "</dl>",
         "<h2>What to beware of</h2>",
         "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in CAVEATS) + "</ul>",
+        *([_list("Notes", report.notes)] if report.notes else []),
         *([_list("Skipped", report.skipped)] if report.skipped else []),
     ]  # fmt: skip
     page = _PAGE.replace("{title}", html.escape(report.title)).replace("{body}", "\n".join(body))

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from dacodec.audio import AUDIO_SUFFIXES
 from dacodec.errors import InputError
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".oga", ".aiff", ".aif"})
 TABLE = "files.tsv"
 BUILTIN = "builtin"
 CLIPS = Path(__file__).with_name("clips")
@@ -141,7 +141,7 @@ class _Row(NamedTuple):
 
 def _row_of(file: Path, table: dict[str, _Row] | None, pool: str) -> _Row | None:
     """What is known of a file; None if it is not to be used."""
-    if file.suffix.lower() not in SUFFIXES:
+    if file.suffix.lower() not in AUDIO_SUFFIXES:
         return None
     if table is None:
         return _Row(pool or file.parent.name)

@@ -1,0 +1,98 @@
+"""What is found out about a recording while it is read: one place decides what comes of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Literal, get_args
+
+import numpy as np
+
+from dacodec.audio.arrays import Samples
+from dacodec.audio.messages import File, shown
+from dacodec.audio.resampling import resample_blocks
+from dacodec.errors import AudioError, AudioWarning
+
+Damaged = Literal["error", "keep"]
+
+# Decoded audio [C, n] and its rate in Hz. Rate and channels may change on the way.
+Piece = tuple[int, Samples]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A place where sound is lost.
+
+    Args:
+        what: in words.
+        seconds: where, in what was read.
+        missing: samples per channel, at the recording's rate; None if nobody knows.
+    """
+
+    what: str
+    seconds: float
+    missing: int | None = None
+
+
+class Findings:
+    """Of one recording.
+
+    Args:
+        damaged: ``"error"`` to raise at the first damage, ``"keep"`` to collect it and go on.
+
+    Raises:
+        AudioError: if ``damaged`` is neither.
+    """
+
+    def __init__(self, file: File, damaged: Damaged) -> None:
+        if damaged not in get_args(Damaged):
+            raise AudioError(f"damaged is 'error' or 'keep', got {damaged!r}")
+        self.keeps = damaged == "keep"
+        self.damage: list[Damage] = []
+        self._file = file
+
+    def warn(self, what: str) -> None:
+        """Something to know; no sound is lost that the file holds."""
+        warnings.warn(f"{shown(self._file)}: {what}", AudioWarning, stacklevel=2)
+
+    def damaged(self, what: str, seconds: float, missing: int | None = None) -> None:
+        """Sound is lost here.
+
+        Raises:
+            AudioError: unless it is to be kept.
+        """
+        if not self.keeps:
+            raise AudioError(
+                f"{what}; get a complete copy, or take what is there with damaged='keep' (--damaged keep)"
+            )
+        self.damage.append(Damage(what, seconds, missing))
+        self.warn(f"{what} (at {seconds:.2f} s)")
+
+    def account(self, missing: int) -> bool:
+        """The last damage that was told is known now to be of so many samples; False if there is none to tell."""
+        if not self.damage or self.damage[-1].missing is not None:
+            return False
+        self.damage[-1] = replace(self.damage[-1], missing=missing)
+        return True
+
+
+def joined(pieces: Iterator[Piece], sampling_rate: int, channels: int) -> Iterator[Samples]:
+    """Pieces of any rate and number of channels as blocks [channels, n] at one rate."""
+    for rate, run in groupby(pieces, key=lambda piece: piece[0]):
+        blocks = (_with_channels(samples, channels) for _, samples in run)
+        yield from blocks if rate == sampling_rate else resample_blocks(blocks, rate, sampling_rate)
+
+
+def _with_channels(samples: Samples, channels: int) -> Samples:
+    """Averaged to one channel, one channel repeated; else channels are left out, or silent."""
+    if len(samples) == channels:
+        return samples
+    if channels == 1:
+        return np.asarray(samples.mean(0, keepdims=True), np.float32)
+    if len(samples) == 1:
+        return np.repeat(samples, channels, axis=0)
+    result = np.zeros((channels, samples.shape[1]), np.float32)
+    result[: len(samples)] = samples[:channels]
+    return result

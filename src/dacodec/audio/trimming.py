@@ -1,0 +1,40 @@
+"""Delay and padding, which encoders add and files tell of, taken off what comes piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dacodec.audio.findings import Piece
+
+
+class Trimmer:
+    """Of one recording.
+
+    Args:
+        skip: samples to take off in front.
+        hold: samples at the end that may turn out to be none; so many wait until it is known.
+    """
+
+    def __init__(self, skip: int, hold: int) -> None:
+        self._skip, self._hold = skip, hold
+        self._held: list[Piece] = []
+        self.n_samples = 0  # that came, without those that were skipped
+
+    def push(self, piece: Piece) -> Iterator[Piece]:
+        """What can be given out when ``piece`` follows."""
+        rate, samples = piece
+        skipped = min(self._skip, samples.shape[1])
+        self._skip -= skipped
+        self.n_samples += samples.shape[1] - skipped
+        self._held.append((rate, samples[:, skipped:]))
+        while self._held and sum(s.shape[1] for _, s in self._held[1:]) >= self._hold:
+            yield self._held.pop(0)
+
+    def rest(self, surplus: int = 0) -> Iterator[Piece]:
+        """What was held back, without the last ``surplus`` samples."""
+        left = sum(samples.shape[1] for _, samples in self._held) - surplus
+        for rate, samples in self._held:
+            if left > 0:
+                yield rate, samples[:, :left]
+            left -= samples.shape[1]
+        self._held = []
