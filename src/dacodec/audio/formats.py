@@ -14,12 +14,14 @@ from dacodec.errors import AudioError
 
 # Suffixes of audio files, which say what is taken from a folder and nothing else.
 AUDIO_SUFFIXES = frozenset(
-    """
-    .wav .wave .bwf .rf64 .w64 .aif .aiff .aifc .au .snd .caf .flac .fla .ogg .oga .opus .spx .mp3
-    .mp2 .mp1 .mpga .m4a .m4b .mp4 .mov .3gp .aac .adts .ac3 .eac3 .dts .webm .mka .mkv .wma .asf
-    .wv .ape .tta .mpc .tak .shn .dsf .dff .amr .sph .nist .voc .avi .flv .iff .8svx .sf .ircam
-    .paf .sds .rm .ra
-    """.split()
+    [
+        *[".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"],
+        *[".flac", ".fla", ".ogg", ".oga", ".opus", ".spx", ".mp3", ".mp2", ".mp1", ".mpga", ".m4a"],
+        *[".m4b", ".mp4", ".mov", ".3gp", ".aac", ".adts", ".ac3", ".eac3", ".dts", ".webm", ".mka"],
+        *[".mkv", ".wma", ".asf", ".wv", ".ape", ".tta", ".mpc", ".tak", ".shn", ".dsf", ".dff"],
+        *[".amr", ".sph", ".nist", ".voc", ".avi", ".flv", ".iff", ".8svx", ".sf", ".ircam", ".paf"],
+        *[".sds", ".rm", ".ra"],
+    ]
 )
 
 Reader = Literal["containers", "flac", "ogg", "mpeg", "ffmpeg", "libsndfile"]
