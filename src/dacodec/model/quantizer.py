@@ -66,9 +66,13 @@ class VectorQuantizer(nn.Module):
         with torch.autocast(latents.device.type, enabled=False):
             dtype = torch.promote_types(latents.dtype, torch.float32)
             directions = F.normalize(latents.to(dtype).transpose(1, 2), dim=-1)  # [B, F, d]
-            codebook = F.normalize(self.codebook.weight.to(dtype), dim=-1)
+            codebook = F.normalize(self.entries().to(dtype), dim=-1)
             distance = codebook.pow(2).sum(1) - 2 * directions @ codebook.t()  # less the latents' own norm
             return distance.argmin(-1)
+
+    def entries(self) -> Tensor:
+        """All codebook vectors [size, d], as they are stored."""
+        return self.codebook.weight
 
     def embed(self, codes: Tensor) -> Tensor:
         """Codebook vectors [B, d, F] of ``codes`` [B, F]: the raw rows, not the normalised ones."""
