@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dacodec.engine.native import _Convolution, LayerPlan, Network, decoder_layers, encoder_layers
+from dacodec.engine.native import LayerPlan, Network, _Convolution, decoder_layers, encoder_layers
 from dacodec.engine.native_library import load_library
 from dacodec.geometry import Chain, Geometry
 from dacodec.model.dac import Decoder, Encoder

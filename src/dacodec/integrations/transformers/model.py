@@ -43,8 +43,10 @@ class DacModel(core.DacModel, TheirModel):
 
     def __init__(self, config: Any) -> None:
         config = DacConfig.of(config)
+        config._attn_implementation = "eager"  # whatever was asked for: there is no attention
         PreTrainedModel.__init__(self, config)
         self.geometry = Geometry(config.plain())
+        _ = self.geometry.encoder, self.geometry.decoder  # worked out now, since torch.compile cannot
         self.encoder = Encoder(self.geometry)
         self.quantizer = ResidualVectorQuantizer(self.geometry.config)
         self.decoder = Decoder(self.geometry)
@@ -72,7 +74,6 @@ class DacModel(core.DacModel, TheirModel):
         normalised are folded.
         """
         source = _folder_of(pretrained_model_name_or_path)
-        kwargs.pop("attn_implementation", None)
         wants_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
         if any(".parametrizations." in key or key.endswith(".weight_g") for key in info["unexpected_keys"]):
@@ -83,7 +84,6 @@ class DacModel(core.DacModel, TheirModel):
 
     @classmethod
     def _from_config(cls, config: Any, **kwargs: Any) -> Any:
-        kwargs.pop("attn_implementation", None)
         return super()._from_config(DacConfig.of(config), **kwargs)
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -93,9 +93,14 @@ def obstacle(network: nn.Module, chain: Chain, x: Tensor) -> str | None:
             return f"it is given {tensor.dtype} on {tensor.device}, not float32 on the CPU"
     if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters)):
         return "gradients are asked for (torch.no_grad() is not)"
-    if x.ndim != 3 or x.shape[1] != network.conv1.in_channels or chain.output_length(x.shape[2]) < 1:
+    altered = _altered(network, chain)
+    if altered is None and not _fits(network, chain, x):
         return f"it is given the shape {tuple(x.shape)}"
-    return _altered(network, chain)
+    return altered
+
+
+def _fits(network: nn.Module, chain: Chain, x: Tensor) -> bool:
+    return x.ndim == 3 and x.shape[1] == network.conv1.in_channels and chain.output_length(x.shape[2]) >= 1
 
 
 def _inside_a_transform() -> bool:

@@ -30,10 +30,10 @@ class VectorQuantizer(core.VectorQuantizer):
         super().__init__(config)
         self.codebook_dim = config.codebook_dim
 
-    def entries(self) -> Tensor:
+    def search(self, latents: Tensor) -> Tensor:
         # By a call of the layer, so that weights which accelerate keeps elsewhere, or PEFT adds to, are seen.
-        codebook = self.codebook
-        return codebook(torch.arange(codebook.num_embeddings, device=codebook.weight.device))
+        every = torch.arange(self.codebook.num_embeddings, device=latents.device)
+        return core.nearest(latents, self.codebook(every))
 
     def forward(self, hidden_state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Of ``hidden_state`` [B, D, F]: quantized [B, D, F], two losses, codes [B, F], projected latents [B, d, F]."""
