@@ -9,7 +9,7 @@ import types
 import pytest
 import torch
 import transformers
-from integration_models import HOP, audio, registered, save_small  # noqa: F401
+from integration_models import HOP, audio, save_small
 from models import save_model
 
 from dacodec.errors import ConfigError, EngineError
@@ -168,7 +168,9 @@ def model_class(kind):
     return getattr(module, f"{kind}Model")
 
 
-KINDS = ["Xcodec", "HiggsAudioV2Tokenizer"] if hasattr(transformers, "HiggsAudioV2TokenizerModel") else ["Xcodec"]
+KINDS = (
+    ["Xcodec", "HiggsAudioV2Tokenizer"] if hasattr(transformers, "HiggsAudioV2TokenizerModel") else ["Xcodec"]
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -219,7 +219,9 @@ def test_pushing_to_the_hub(model, monkeypatch):
 
     for name, fake in (("create_repo", create_repo), ("create_commit", create_commit)):
         monkeypatch.setattr(huggingface_hub.HfApi, name, fake)
-        monkeypatch.setattr(transformers.utils.hub, name, fake, raising=False)  # where transformers 4 has them
+        monkeypatch.setattr(
+            transformers.utils.hub, name, fake, raising=False
+        )  # where transformers 4 has them
     model.push_to_hub("me/toy")
     assert {"config.json", "model.safetensors"} <= set(pushed)
 
@@ -263,7 +265,9 @@ def test_old_weight_normalisation(model, tmp_path):
 
 def assert_same_audio(model, other):
     with torch.no_grad():
-        torch.testing.assert_close(model(audio()).audio_values, other(audio()).audio_values, rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            model(audio()).audio_values, other(audio()).audio_values, rtol=0, atol=1e-5
+        )
 
 
 # Training
@@ -329,7 +333,9 @@ def test_compiled(model):
 
 def test_adapters(model):
     peft = pytest.importorskip("peft")
-    adapted = peft.get_peft_model(copy.deepcopy(model), peft.LoraConfig(r=2, target_modules=r".*res_unit\d\.conv2"))
+    adapted = peft.get_peft_model(
+        copy.deepcopy(model), peft.LoraConfig(r=2, target_modules=r".*res_unit\d\.conv2")
+    )
     assert_same_audio(adapted, model)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():

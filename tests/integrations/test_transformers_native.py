@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 from codes import assert_same_codes
-from integration_models import audio, registered, save_small  # noqa: F401
+from integration_models import audio, save_small
 from torch.utils.flop_counter import FlopCounterMode
 
 from dacodec.engine.latents import LatentNetwork
@@ -59,7 +59,9 @@ def test_the_same_results(tmp_path, shape, batch, native_calls):
             ours, expected = model(x), plain(x)
             z, expected_z = model.encoder(x), plain.encoder(x)
         assert len(native_calls) == 3
-        agreement = assert_same_codes(ours.audio_codes, expected.audio_codes, z, expected_z, model.state_dict())
+        agreement = assert_same_codes(
+            ours.audio_codes, expected.audio_codes, z, expected_z, model.state_dict()
+        )
         assert not agreement.affected_frames
         close(ours.audio_values, expected.audio_values)
         close(ours.quantized_representation, expected.quantized_representation)
@@ -226,7 +228,9 @@ def an_optimizer(model):
     torch.optim.SGD(model.parameters(), lr=0.01).step()
 
 
-@pytest.mark.parametrize("change", [in_place, through_data, in_inference_mode, loaded, assigned, an_optimizer])
+@pytest.mark.parametrize(
+    "change", [in_place, through_data, in_inference_mode, loaded, assigned, an_optimizer]
+)
 def test_weights_that_change_are_seen(model, change, native_calls):
     with torch.no_grad():
         before = model(audio()).audio_values

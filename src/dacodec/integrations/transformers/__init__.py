@@ -49,11 +49,10 @@ def register(engine: str = "auto") -> None:
 
 def _import(name: str) -> Any:
     try:
-        return import_module(f"{__name__}.{name}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "transformers":
-            raise
+        import_module("transformers")
+    except ImportError as error:
         raise DacodecError("transformers is not installed: pip install transformers") from error
+    return import_module(f"{__name__}.{name}")
 
 
 def __getattr__(name: str) -> Any:

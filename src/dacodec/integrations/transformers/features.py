@@ -79,7 +79,8 @@ class DacFeatureExtractor(TheirExtractor):
 def stored_config(source: Any, **where: Any) -> dict[str, Any]:
     """What a config.json in the same place says; nothing if there is none."""
     try:
-        return PretrainedConfig.get_config_dict(source, **where)[0]
+        values: dict[str, Any] = PretrainedConfig.get_config_dict(source, **where)[0]
+        return values
     except OSError:
         return {}
 

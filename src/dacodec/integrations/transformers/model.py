@@ -34,6 +34,10 @@ class DacModel(core.DacModel, TheirModel):
         ConfigError: if ``config`` is not that of a DAC.
     """
 
+    config: Any
+    post_init: Any
+    encoder: Encoder
+    decoder: Decoder
     config_class = DacConfig
     supports_gradient_checkpointing = True
     _no_split_modules = ("ResidualUnit",)
@@ -90,7 +94,7 @@ class DacModel(core.DacModel, TheirModel):
         """As the original ends up with; see ``dacodec.model``."""
         if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d, nn.Embedding)):
             module.reset_parameters()
-            if isinstance(module, nn.Conv1d):
+            if isinstance(module, nn.Conv1d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, Snake):
             nn.init.ones_(module.alpha)
@@ -136,10 +140,9 @@ class DacModel(core.DacModel, TheirModel):
         return output if wants_dict else output.to_tuple()
 
     def _loss(self, quantized: Quantized) -> Tensor:  # type: ignore[override]
-        return (
-            self.config.commitment_loss_weight * quantized.commitment_loss
-            + self.config.codebook_loss_weight * quantized.codebook_loss
-        )
+        commitment, codebook = self.config.commitment_loss_weight, self.config.codebook_loss_weight
+        loss: Tensor = commitment * quantized.commitment_loss + codebook * quantized.codebook_loss
+        return loss
 
     # Training
 

@@ -75,9 +75,9 @@ class Decoder(Network, core.Decoder):
         return super().forward(latents, lengths) if audio is None else audio
 
 
-def obstacle(network: nn.Module, chain: Chain, x: Tensor) -> str | None:
+def obstacle(network: Any, chain: Chain, x: Tensor) -> str | None:
     """Why PyTorch has to run ``network`` on ``x`` [B, C, T]; None if nobody can tell the difference."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return "it is being compiled or traced"
     if _inside_a_transform():
         return "a mode or transform of PyTorch looks at its operations"
@@ -99,7 +99,7 @@ def obstacle(network: nn.Module, chain: Chain, x: Tensor) -> str | None:
     return altered
 
 
-def _fits(network: nn.Module, chain: Chain, x: Tensor) -> bool:
+def _fits(network: Any, chain: Chain, x: Tensor) -> bool:
     return x.ndim == 3 and x.shape[1] == network.conv1.in_channels and chain.output_length(x.shape[2]) >= 1
 
 
@@ -124,7 +124,7 @@ def _altered(network: nn.Module, chain: Chain) -> str | None:
         if any(getattr(module, hooks) for hooks in _HOOKS) or "forward" in module.__dict__:
             return f"{name} has hooks"
     for layer in chain.layers:
-        conv = network.get_submodule(layer.name)
+        conv: Any = network.get_submodule(layer.name)
         numbers = (conv.kernel_size, conv.stride, conv.dilation, conv.padding)
         as_made = tuple((n,) for n in (layer.kernel, layer.stride, layer.dilation, layer.padding))
         plain = conv.padding_mode == "zeros" and conv.groups == 1 and conv.bias is not None

@@ -6,13 +6,13 @@ from functools import wraps
 from typing import Any
 
 import transformers
+from transformers.models.dac.feature_extraction_dac import DacFeatureExtractor as TheirExtractor
 
 from dacodec.errors import EngineError
 from dacodec.integrations.transformers.config import DacConfig
 from dacodec.integrations.transformers.features import (
     WHERE,
     DacFeatureExtractor,
-    TheirExtractor,
     stored_config,
 )
 from dacodec.integrations.transformers.model import DacModel
@@ -52,4 +52,4 @@ def _tell_feature_extractors_apart() -> None:
         own = {name: value for name, value in kwargs.items() if name not in ("config", "trust_remote_code")}
         return DacFeatureExtractor.from_pretrained(pretrained_model_name_or_path, **own)
 
-    auto.from_pretrained = classmethod(from_pretrained)
+    auto.from_pretrained = classmethod(from_pretrained)  # type: ignore[arg-type]
