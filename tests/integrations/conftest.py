@@ -23,6 +23,8 @@ def registered(monkeypatch):
         monkeypatch.setattr(mapping, "_extra_content", copy.copy(mapping._extra_content))
     auto = transformers.AutoFeatureExtractor
     monkeypatch.setattr(auto, "from_pretrained", auto.__dict__["from_pretrained"])
+    mixin = transformers.ProcessorMixin
+    monkeypatch.setattr(mixin, "get_processor_dict", mixin.__dict__["get_processor_dict"])
     monkeypatch.setattr(Network, "engine", Network.engine)
     register()
     return register

@@ -48,6 +48,21 @@ def test_dia(registered, tmp_path):
         torch.testing.assert_close(values, expected, rtol=0, atol=1e-5)
 
 
+def test_a_saved_dia_processor(registered, tmp_path):
+    ours = transformers.AutoModel.from_pretrained(save_small(tmp_path / "codec"))
+    dia_processor(tmp_path, ours).save_pretrained(tmp_path / "dia")
+    again = transformers.AutoProcessor.from_pretrained(tmp_path / "dia")
+    assert type(again) is transformers.DiaProcessor
+    assert type(again.audio_tokenizer) is DacModel
+    assert again.audio_tokenizer.name_or_path == str(tmp_path / "codec")
+    assert not again.audio_tokenizer.training
+    assert type(again.feature_extractor) is transformers.DiaFeatureExtractor
+    codes = torch.randint(0, 16, (1, 3, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        heard = again.audio_tokenizer.decode(audio_codes=codes).audio_values
+        assert torch.equal(heard, ours.decode(audio_codes=codes).audio_values)
+
+
 # Parler-TTS: its audio encoder is made from its config, and codes of a batch come with ends of their own.
 
 

@@ -31,7 +31,8 @@ __all__ = ["DacConfig", "DacFeatureExtractor", "DacModel", "register"]
 def register(engine: str = "auto") -> None:
     """From now on transformers' Auto classes give ours for models of type "dac". Doing it again changes the engine.
 
-    That is AutoConfig, AutoModel, AutoModelForAudioTokenization, AutoFeatureExtractor and AutoProcessor. Models that
+    That is AutoConfig, AutoModel, AutoModelForAudioTokenization, AutoFeatureExtractor and AutoProcessor, and processors
+    that hold a DAC, such as Dia's. Models that
     only have parts of a DAC in them, as Xcodec and Higgs Audio's tokenizer, are as they were: see
     :class:`DacConfig`. ``transformers.DacModel`` by name stays transformers' own.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.dac.modeling_dac import DacModel as TheirModel
@@ -85,6 +86,15 @@ class DacModel(core.DacModel, TheirModel):
             model.__class__ = cls
             model.remove_weight_norm()
         return (model, info) if wants_info else model
+
+    @classmethod
+    def of(cls, model: TheirModel) -> DacModel:
+        """transformers' own ``model`` as one of ours, with the same tensors."""
+        with torch.device("meta"):
+            ours = cls(model.config)
+        ours.load_state_dict(model.state_dict(), assign=True)
+        ours.name_or_path = model.name_or_path
+        return ours.train(model.training)
 
     @classmethod
     def _from_config(cls, config: Any, **kwargs: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import transformers
 from transformers.models.dac.feature_extraction_dac import DacFeatureExtractor as TheirExtractor
+from transformers.models.dac.modeling_dac import DacModel as TheirModel
 
 from dacodec.errors import EngineError
 from dacodec.integrations.transformers.config import DacConfig
@@ -28,6 +29,7 @@ def register(engine: str) -> None:
     transformers.AutoModelForAudioTokenization.register(DacConfig, DacModel, exist_ok=True)
     transformers.AutoFeatureExtractor.register(DacConfig, DacFeatureExtractor, exist_ok=True)
     _tell_feature_extractors_apart()
+    _give_processors_ours()
 
 
 def _tell_feature_extractors_apart() -> None:
@@ -53,3 +55,20 @@ def _tell_feature_extractors_apart() -> None:
         return DacFeatureExtractor.from_pretrained(pretrained_model_name_or_path, **own)
 
     auto.from_pretrained = classmethod(from_pretrained)  # type: ignore[arg-type]
+
+
+def _give_processors_ours() -> None:
+    """A saved processor that holds a DAC, as Dia's, names its class, which transformers takes to be its own."""
+    mixin = transformers.ProcessorMixin
+    if hasattr(mixin.get_processor_dict, "__wrapped__"):
+        return
+    theirs = mixin.get_processor_dict.__func__
+
+    @wraps(theirs)
+    def get_processor_dict(cls: Any, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+        values, rest = theirs(cls, pretrained_model_name_or_path, **kwargs)
+        if type(values.get("audio_tokenizer")) is TheirModel:
+            values = {**values, "audio_tokenizer": DacModel.of(values["audio_tokenizer"])}
+        return values, rest
+
+    mixin.get_processor_dict = classmethod(get_processor_dict)  # type: ignore[arg-type]
