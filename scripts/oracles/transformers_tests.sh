@@ -40,7 +40,22 @@ for whose in transformers dacodec; do
     [ "$whose" = dacodec ] && plugin="-p under_their_names"
     # shellcheck disable=SC2086
     PYTHONPATH=.:$root/src:$root/scripts/oracles HF_HUB_OFFLINE=1 "$python" -m pytest tests/models/dac \
-        --override-ini addopts= $plugin --timeout 120 -q --tb=line "$@" >"$whose.txt" 2>&1 || true
+        --override-ini addopts= $plugin --timeout 120 -q --tb=line --junitxml "$whose.xml" "$@" >"$whose.txt" 2>&1 || true
     grep -E '^(FAILED|ERROR)' "$whose.txt" | cut -c1-160 || true
     tail -1 "$whose.txt"
 done
+
+echo "== what comes out differently"
+"$python" - transformers.xml dacodec.xml <<'END'
+import sys
+from xml.etree import ElementTree
+
+def outcomes(path):
+    cases = ElementTree.parse(path).iter("testcase")
+    return {f"{c.get('classname')}::{c.get('name')}": next((child.tag for child in c), "passed") for c in cases}
+
+theirs, ours = map(outcomes, sys.argv[1:])
+for name in sorted(theirs.keys() | ours.keys()):
+    if theirs.get(name) != ours.get(name):
+        print(f"{name}: {theirs.get(name)}, ours {ours.get(name)}")
+END

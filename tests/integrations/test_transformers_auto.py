@@ -48,6 +48,18 @@ assert type(transformers.AutoConfig.for_model("dac")) is transformers.DacConfig
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_registering_leaves_the_module_in_place():
+    code = """
+import sys, transformers
+from dacodec.integrations.transformers import register
+register()
+assert sys.modules["transformers"] is transformers
+transformers.AutoProcessor, transformers.ProcessorMixin
+assert sys.modules["transformers"] is transformers
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_auto_config(registered, folder):
     config = transformers.AutoConfig.from_pretrained(folder)
     assert type(config) is DacConfig

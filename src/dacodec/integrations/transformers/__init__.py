@@ -31,10 +31,9 @@ __all__ = ["DacConfig", "DacFeatureExtractor", "DacModel", "register"]
 def register(engine: str = "auto") -> None:
     """From now on transformers' Auto classes give ours for models of type "dac". Doing it again changes the engine.
 
-    That is AutoConfig, AutoModel, AutoModelForAudioTokenization, AutoFeatureExtractor and AutoProcessor, and processors
-    that hold a DAC, such as Dia's. Models that
-    only have parts of a DAC in them, as Xcodec and Higgs Audio's tokenizer, are as they were: see
-    :class:`DacConfig`. ``transformers.DacModel`` by name stays transformers' own.
+    That is AutoConfig, AutoModel, AutoModelForAudioTokenization, AutoFeatureExtractor and AutoProcessor, and saved
+    processors that hold a DAC, such as Dia's. Models that have only parts of a DAC in them, as Xcodec and Higgs Audio's
+    tokenizer, are as they were: see :class:`DacConfig`. ``transformers.DacModel`` by name stays transformers' own.
 
     Args:
         engine: ``"auto"`` runs the encoder and the decoder natively where that gives what PyTorch would (float32 on the
