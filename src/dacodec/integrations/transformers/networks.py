@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as hooks_of_all
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dacodec.engine.latents import LatentNetwork
 from dacodec.engine.native_library import is_built
@@ -23,8 +24,23 @@ from dacodec.model.layers import DecoderBlock, EncoderBlock, ResidualUnit, Snake
 
 ENGINES = ("auto", "native", "torch")
 
-_LAYERS = (nn.Conv1d, nn.ConvTranspose1d, nn.ModuleList, Snake, ResidualUnit, EncoderBlock, DecoderBlock)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+class CheckpointedEncoderBlock(EncoderBlock, GradientCheckpointingLayer):
+    """Of the kind that transformers looks for, and checkpointed as that is."""
+
+    __call__ = GradientCheckpointingLayer.__call__
+
+
+class CheckpointedDecoderBlock(DecoderBlock, GradientCheckpointingLayer):
+    """Of the kind that transformers looks for, and checkpointed as that is."""
+
+    __call__ = GradientCheckpointingLayer.__call__
+
+
+_BLOCKS = {EncoderBlock: CheckpointedEncoderBlock, DecoderBlock: CheckpointedDecoderBlock}
+_LAYERS = (nn.Conv1d, nn.ConvTranspose1d, nn.ModuleList, Snake, ResidualUnit, *_BLOCKS.values())
 
 
 class Network(nn.Module):
@@ -32,7 +48,13 @@ class Network(nn.Module):
 
     engine = "auto"
     geometry: Geometry
+    block: Any
     _native: LatentNetwork | None
+
+    def of(self, geometry: Geometry) -> None:
+        self.geometry, self._native = geometry, None
+        for block in self.block:
+            block.__class__ = _BLOCKS[type(block)]
 
     def natively(self, chain: Chain, x: Tensor, lengths: Tensor | None) -> Tensor | None:
         """The native engine's result, or None where PyTorch has to do it.
@@ -58,7 +80,7 @@ class Network(nn.Module):
 class Encoder(Network, core.Encoder):
     def __init__(self, geometry: Geometry) -> None:
         super().__init__(geometry.config)
-        self.geometry, self._native = geometry, None
+        self.of(geometry)
 
     def forward(self, audio: Tensor, lengths: Tensor | None = None) -> Tensor:
         latents = self.natively(self.geometry.encoder, audio, lengths)
@@ -68,7 +90,7 @@ class Encoder(Network, core.Encoder):
 class Decoder(Network, core.Decoder):
     def __init__(self, geometry: Geometry) -> None:
         super().__init__(geometry.config)
-        self.geometry, self._native = geometry, None
+        self.of(geometry)
 
     def forward(self, latents: Tensor, lengths: Tensor | None = None) -> Tensor:
         audio = self.natively(self.geometry.decoder, latents, lengths)
