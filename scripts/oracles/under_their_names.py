@@ -7,3 +7,7 @@ from dacodec.integrations import transformers as ours
 ours.register()
 for name in ("DacConfig", "DacFeatureExtractor", "DacModel"):
     setattr(transformers, name, getattr(ours, name))
+
+from transformers import DacModel  # noqa: E402
+
+assert DacModel is ours.DacModel

@@ -13,6 +13,7 @@ Importing this does nothing yet; the classes are made at first use, when transfo
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +50,14 @@ def register(engine: str = "auto") -> None:
 
 def _import(name: str) -> Any:
     try:
-        import_module("transformers")
+        transformers = import_module("transformers")
     except ImportError as error:
         raise DacodecError("transformers is not installed: pip install transformers") from error
-    return import_module(f"{__name__}.{name}")
+    module = import_module(f"{__name__}.{name}")
+    # Some of its modules, when imported, put a copy of transformers in place of itself; whoever had set something on
+    # the module before, or does it afterwards to the one that it has, would be alone with that.
+    sys.modules["transformers"] = transformers
+    return module
 
 
 def __getattr__(name: str) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from functools import wraps
 from typing import Any
 
 import transformers
+import transformers.processing_utils
 from transformers.models.dac.feature_extraction_dac import DacFeatureExtractor as TheirExtractor
 from transformers.models.dac.modeling_dac import DacModel as TheirModel
 
@@ -60,7 +60,7 @@ def _tell_feature_extractors_apart() -> None:
 
 def _give_processors_ours() -> None:
     """A saved processor that holds a DAC, as Dia's, names its class, which transformers takes to be its own."""
-    mixin = _processor_mixin()
+    mixin = transformers.ProcessorMixin
     if hasattr(mixin.get_processor_dict, "__wrapped__"):
         return
     theirs = mixin.get_processor_dict.__func__
@@ -73,14 +73,3 @@ def _give_processors_ours() -> None:
         return values, rest
 
     mixin.get_processor_dict = classmethod(get_processor_dict)  # type: ignore[arg-type]
-
-
-def _processor_mixin() -> Any:
-    """``ProcessorMixin``, without what its import does: to put a copy of ``transformers`` in place of the module.
-
-    Whoever has set something on the module before, or does it afterwards to the one that it has, would be alone with it.
-    """
-    module = sys.modules["transformers"]
-    mixin = transformers.ProcessorMixin
-    sys.modules["transformers"] = module
-    return mixin
