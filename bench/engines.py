@@ -43,6 +43,8 @@ ROWS = {
     "transformers 4": Row(".venv-hf4", "transformers"),
     "transformers 4, malloc tuned": Row(".venv-hf4", "transformers", "", MALLOC_TUNED),
     "transformers 5": Row(".venv-hf5", "transformers"),
+    "transformers 4, with dacodec's classes": Row(".venv-hf4", "drop-in"),
+    "transformers 5, with dacodec's classes": Row(".venv-hf5", "drop-in"),
     "transformers 5, malloc tuned": Row(".venv-hf5", "transformers", "", MALLOC_TUNED),
     "descript-audio-codec": Row(".venv-descript", "descript"),
     "descript-audio-codec, malloc tuned": Row(".venv-descript", "descript", "", MALLOC_TUNED),
@@ -56,6 +58,7 @@ DEFAULT_ROWS = (
     "transformers 4",
     "transformers 4, malloc tuned",
     "transformers 5",
+    "transformers 5, with dacodec's classes",
     "descript-audio-codec",
     "descript-audio-codec, malloc tuned",
 )
@@ -124,8 +127,20 @@ def load_onnxruntime(folder, _):
 def load_transformers(folder, _):
     from transformers import DacModel
 
-    model = DacModel.from_pretrained(folder).eval()
+    return calls_of(DacModel.from_pretrained(folder).eval())
 
+
+def load_drop_in(folder, _):
+    """The same calls, on what AutoModel gives after register()."""
+    from transformers import AutoModel
+
+    from dacodec.integrations.transformers import register
+
+    register(engine="auto")
+    return calls_of(AutoModel.from_pretrained(folder))
+
+
+def calls_of(model):
     def encode(audio):
         return model.encode(audio[:, None]).audio_codes
 
@@ -160,5 +175,6 @@ LOADERS = {
     "frozen": load_frozen,
     "onnxruntime": load_onnxruntime,
     "transformers": load_transformers,
+    "drop-in": load_drop_in,
     "descript": load_descript,
 }

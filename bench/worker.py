@@ -46,7 +46,7 @@ def version(package):
     import importlib.metadata
 
     return importlib.metadata.version(
-        {"descript": "descript-audio-codec", "frozen": "dacodec"}.get(package, package)
+        {"descript": "descript-audio-codec", "frozen": "dacodec", "drop-in": "dacodec"}.get(package, package)
     )
 
 

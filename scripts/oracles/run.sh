@@ -22,5 +22,8 @@ for name in $names; do
     # shellcheck disable=SC2086
     PYTHONPATH=src:tests:tests/parity:tests/checkpoint "./.venv-$name/bin/python" -m pytest --noconftest -p no:cacheprovider \
         $files || status=1
+    case $name in
+        hf*) "./.venv-$name/bin/python" -m pytest -p no:cacheprovider tests/integrations || status=1 ;;
+    esac
 done
 exit $status

@@ -42,8 +42,8 @@ make_env() { # name, packages
 
 for name in ${*:-hf4 hf5 descript}; do
     case $name in
-        hf4) make_env hf4 transformers==4.56.2 ;;
-        hf5) make_env hf5 'transformers>=5,<6' ;;
+        hf4) make_env hf4 transformers==4.56.2 accelerate peft ;;
+        hf5) make_env hf5 'transformers>=5,<6' accelerate peft ;;
         descript) make_env descript einops tqdm ;;
         onnx) make_env onnx onnx onnxscript onnxruntime ;;
         *) echo "unknown environment: $name" >&2; exit 2 ;;

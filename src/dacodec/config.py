@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from dacodec.errors import ConfigError
 
@@ -39,6 +40,8 @@ class DacConfig:
 
     Source: arXiv 2306.06546, section 3; the field names are those of transformers' ``DacConfig``.
     """
+
+    model_type: ClassVar[str] = "dac"
 
     encoder_hidden_size: int = 64
     downsampling_ratios: tuple[int, ...] = (2, 4, 8, 8)
@@ -123,12 +126,27 @@ class DacConfig:
         return {
             **self.extra,
             "architectures": ["DacModel"],
-            "model_type": "dac",
+            "model_type": self.model_type,
             **own,
             "downsampling_ratios": list(self.downsampling_ratios),
             "upsampling_ratios": list(self.upsampling_ratios),
             "hop_length": self.hop_length,
         }
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """:meth:`to_dict` without the class's name, unless it was in the file that this config is from."""
+        values = self.to_dict()
+        return (
+            values
+            if "architectures" in self.extra
+            else {k: v for k, v in values.items() if k != "architectures"}
+        )
+
+    def to_json_string(self, use_diff: bool = True) -> str:
+        """:meth:`to_diff_dict` as JSON, or :meth:`to_dict`: keys sorted, two spaces, a line feed at the end."""
+        return (
+            json.dumps(self.to_diff_dict() if use_diff else self.to_dict(), indent=2, sort_keys=True) + "\n"
+        )
 
     @classmethod
     def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:

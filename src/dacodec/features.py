@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -57,6 +58,8 @@ class DacFeatureExtractor:
     whole frames. It also takes tensors and [1, T] arrays; and it refuses what there goes wrong later: integer
     arrays (passed on as they are), no samples, NaN and infinity. Its errors are ``ValueError`` too.
     """
+
+    model_input_names: ClassVar[list[str]] = ["input_values", "n_quantizers"]
 
     def __init__(
         self,
@@ -132,10 +135,7 @@ class DacFeatureExtractor:
             length = self._whole_frames(max(map(len, items)))
         elif strategy == "max_length":
             length = self._whole_frames(max_length)
-        padded = [
-            np.pad(item, (0, max(0, length - len(item))), constant_values=self.padding_value)
-            for item in items
-        ]
+        padded = [_padded(item, length, self.padding_value) for item in items]
         masks = [
             (np.arange(len(values)) < len(item)).astype(np.int32)
             for values, item in zip(padded, items, strict=True)
@@ -151,6 +151,70 @@ class DacFeatureExtractor:
         if return_tensors == "pt":
             features.update({name: torch.from_numpy(value) for name, value in features.items()})
         return features
+
+    def pad(
+        self,
+        processed_features: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        padding: bool | str = True,
+        max_length: int | None = None,
+        truncation: bool = False,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+    ) -> DacFeatures:
+        """Bring items to one length, as a data loader's ``collate_fn`` does. Nothing is checked but the shapes.
+
+        Args:
+            processed_features: a batch, ``{"input_values": [[T], ...]}``, or a list of items, ``{"input_values": [T]}``;
+                what else is in it is only put together.
+            padding: True or ``"longest"``, ``"max_length"``, or False.
+            max_length: in samples.
+            truncation: cut items to ``max_length``.
+            pad_to_multiple_of: round ``max_length``, given or found, up to a multiple of this many samples.
+            return_attention_mask: left out, as the extractor was made to do; it does by default.
+            return_tensors: ``"pt"`` or ``"np"``; left out, what the items are.
+
+        Returns:
+            ``input_values`` [B, T] in float32 if they were floats, and ``attention_mask`` [B, T] int32.
+
+        Raises:
+            AudioError: for batches without ``input_values``, items that are not [T], and items of several lengths.
+        """
+        columns = _columns(processed_features)
+        if "input_values" not in columns:
+            raise AudioError(f"a batch needs 'input_values'; this one has {list(columns)}")
+        tensors = any(isinstance(value, torch.Tensor) for value in columns["input_values"])
+        items = [np.asarray(value) for value in columns.pop("input_values")]
+        masks = [
+            np.asarray(mask)
+            for mask in columns.pop("attention_mask", [np.ones(len(x), np.int32) for x in items])
+        ]
+        if any(item.ndim != 1 for item in items):
+            raise AudioError(f"items must be [T], got {[item.shape for item in items]}")
+        limit = None if max_length is None else _rounded_up(max_length, pad_to_multiple_of or 1)
+        if limit is None and (truncation or padding == "max_length"):
+            raise AudioError("give max_length: truncation and padding='max_length' need one")
+        if truncation:
+            items, masks = [item[:limit] for item in items], [mask[:limit] for mask in masks]
+        if padding is True or padding == "longest":
+            limit = _rounded_up(max(map(len, items), default=0), pad_to_multiple_of or 1)
+        if padding and padding != "do_not_pad":
+            items = [_padded(item, limit or 0, self.padding_value) for item in items]
+            masks = [_padded(mask, limit or 0, 0) for mask in masks]
+
+        features = {name: [np.asarray(value) for value in values] for name, values in columns.items()}
+        features["input_values"] = [x.astype(np.float32) if x.dtype == np.float64 else x for x in items]
+        if (
+            self.bookkeeping["return_attention_mask"]
+            if return_attention_mask is None
+            else return_attention_mask
+        ):
+            features["attention_mask"] = masks
+        return _stacked(features, return_tensors or ("pt" if tensors else "np"))
+
+    def to_json_string(self) -> str:
+        """:meth:`to_dict` as JSON: keys sorted, two spaces, a line feed at the end."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
         """The content of Hugging Face's preprocessor_config.json."""
@@ -190,7 +254,34 @@ class DacFeatureExtractor:
         """``n_samples`` rounded up to whole frames."""
         if n_samples is None or n_samples < 1:
             raise AudioError(f"max_length must be at least 1 sample, got {n_samples!r}")
-        return -(-n_samples // self.hop_length) * self.hop_length
+        return _rounded_up(n_samples, self.hop_length)
+
+
+def _rounded_up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+def _padded(values: NDArray[Any], length: int, value: float) -> NDArray[Any]:
+    return np.pad(values, (0, max(0, length - len(values))), constant_values=value)
+
+
+def _columns(batch: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """A list of items as one dictionary of lists."""
+    if isinstance(batch, Mapping):
+        return {name: list(values) for name, values in batch.items()}
+    return {name: [item[name] for item in batch] for name in (batch[0] if batch else ())}
+
+
+def _stacked(features: Mapping[str, Sequence[NDArray[Any]]], kind: str) -> DacFeatures:
+    if kind not in ("np", "pt"):
+        raise AudioError(f"return_tensors must be 'pt' or 'np', got {kind!r}")
+    for name, arrays in features.items():
+        if len({array.shape for array in arrays}) > 1:
+            raise AudioError(
+                f"the items of {name!r} differ in length, so they cannot be one tensor; pass padding=True"
+            )
+    stacked = {name: np.asarray(arrays) for name, arrays in features.items()}
+    return DacFeatures({name: torch.from_numpy(x) if kind == "pt" else x for name, x in stacked.items()})
 
 
 def _as_batch(raw_audio: Any) -> Sequence[Any]:

@@ -52,7 +52,7 @@ def lenient_config(values: Mapping[str, Any], kind: type[Config], path: Path) ->
     except (ConfigError, TypeError) as error:  # TypeError: a comparison of a value of the wrong type
         raise CheckpointError(f"{path}: {error}") from error
     right = {name: config.to_dict()[name] for name in derived}
-    _mend(derived, right, path, f"the downsampling_ratios {list(config.downsampling_ratios)}")
+    mend(derived, right, path, f"the downsampling_ratios {list(config.downsampling_ratios)}")
     return config
 
 
@@ -81,7 +81,7 @@ def read_preprocessor(folder: Path, known: Collection[str]) -> dict[str, Any]:
     values = _known(read_json(path), known, path)
     if (folder / CONFIG_FILE).is_file():
         right = _preprocessing(read_config(folder, DacConfig))
-        _mend(values, right, path, CONFIG_FILE)
+        mend(values, right, path, CONFIG_FILE)
         values |= right
     return values
 
@@ -134,7 +134,8 @@ def _known(values: Mapping[str, Any], known: Collection[str], path: Path) -> dic
     return {name: value for name, value in values.items() if name in known}
 
 
-def _mend(stored: Mapping[str, Any], right: Mapping[str, Any], path: Path, source: str) -> None:
+def mend(stored: Mapping[str, Any], right: Mapping[str, Any], path: Path, source: str) -> None:
+    """Warn of values ``stored`` in ``path`` that are not the ``right`` ones, which ``source`` implies."""
     for name, value in right.items():
         if stored.get(name, value) != value:
             warnings.warn(f"{path}: {name} {stored[name]} contradicts {source}; using {value}", stacklevel=2)

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from dacodec import config as _config
 from dacodec import model as _model
@@ -25,7 +28,9 @@ from dacodec.checkpoint.configs import (
     CONFIG_FILE,
     PREPROCESSOR_FILE,
     folder_to_write,
+    lenient_config,
     read_config,
+    read_json,
     write_config,
     write_preprocessor_of,
 )
@@ -41,6 +46,7 @@ from dacodec.checkpoint.weights import (
     write_weights,
 )
 from dacodec.errors import CheckpointError, OutputError
+from dacodec.files import new_file
 
 Config = TypeVar("Config", bound="DacConfig")
 Model = TypeVar("Model", bound="DacModel")
@@ -80,9 +86,56 @@ class DacConfig(_config.DacConfig):
         """
         write_config(folder_to_write(folder), self)
 
+    def to_json_file(self, path: str | os.PathLike[str], use_diff: bool = True) -> None:
+        """Write :meth:`to_json_string`.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        with new_file(Path(path), overwrite=True) as file:
+            file.write(self.to_json_string(use_diff).encode())
+
+    @classmethod
+    def from_json_file(cls: type[Config], path: str | os.PathLike[str]) -> Config:
+        """The config in a file, read as leniently as :meth:`from_pretrained` reads.
+
+        Raises:
+            CheckpointError: if the file is missing or damaged, or no DAC model can have this config.
+        """
+        return lenient_config(read_json(Path(path)), cls, Path(path))
+
 
 class DacModel(_model.DacModel):
     __doc__ = _model.DacModel.__doc__
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """How many numbers the model learns; ``exclude_embeddings`` leaves the codebooks out."""
+        left_out = {q.codebook.weight for q in self.quantizer.quantizers} if exclude_embeddings else set()
+        parameters = [p for p in self.parameters() if p not in left_out]
+        return sum(p.numel() for p in parameters if p.requires_grad or not only_trainable)
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        """Train with less memory and more time, to the same result: see :class:`~dacodec.model.layers.Block`.
+
+        Args:
+            gradient_checkpointing_kwargs: for ``torch.utils.checkpoint.checkpoint``.
+        """
+        function = partial(
+            checkpoint, **({"use_reentrant": False} | dict(gradient_checkpointing_kwargs or {}))
+        )
+        for block in (*self.encoder.block, *self.decoder.block):
+            block.gradient_checkpointing = True
+            block._gradient_checkpointing_func = function
+
+    def gradient_checkpointing_disable(self) -> None:
+        for block in (*self.encoder.block, *self.decoder.block):
+            block.gradient_checkpointing = False
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        return any(block.gradient_checkpointing for block in (*self.encoder.block, *self.decoder.block))
 
     @classmethod
     def from_pretrained(

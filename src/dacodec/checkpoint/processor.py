@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TypeVar
 
 from dacodec import features as _features
@@ -10,6 +11,7 @@ from dacodec.checkpoint.configs import (
     CONFIG_FILE,
     PREPROCESSOR_FILE,
     folder_to_write,
+    read_json,
     read_preprocessor,
     write_json,
 )
@@ -62,6 +64,26 @@ class DacFeatureExtractor(_features.DacFeatureExtractor):
             OutputError: if it cannot be written.
         """
         write_json(folder_to_write(folder) / PREPROCESSOR_FILE, self.to_dict())
+
+    def to_json_file(self, path: str | os.PathLike[str]) -> None:
+        """Write :meth:`to_json_string`.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        write_json(Path(path), self.to_dict())
+
+    @classmethod
+    def from_json_file(cls: type[Extractor], path: str | os.PathLike[str]) -> Extractor:
+        """The extractor whose values are in a file.
+
+        Raises:
+            CheckpointError: if it cannot be read, or no DAC model can have them.
+        """
+        try:
+            return cls.from_dict(read_json(Path(path)))
+        except (ConfigError, TypeError) as error:
+            raise CheckpointError(f"{os.fspath(path)}: {error}") from error
 
 
 # For code written for transformers, whose AutoProcessor gives DAC's feature extractor.

@@ -36,9 +36,9 @@ def locate(source: str | os.PathLike[str], files: Sequence[str], **hub: Any) -> 
         CheckpointError: if there is no such thing, saying where it was looked for.
     """
     if isinstance(source, str):
-        name = BUILTIN if source == "builtin" else source
-        if name in builtin_names():
-            return Location(name, BUILTIN_FOLDER / name)
+        folder = builtin_folder(source)
+        if folder is not None:
+            return Location(folder.name, folder)
         if source == "builtin":
             raise CheckpointError(
                 f"this installation lacks its built-in model {BUILTIN}; install dacodec again"
@@ -57,6 +57,12 @@ def locate(source: str | os.PathLike[str], files: Sequence[str], **hub: Any) -> 
         f"there is no model {os.fspath(source)!r}: it is neither a folder or file here, nor a built-in model "
         f"({', '.join(builtin_names())}), nor of the form of a hub id, owner/name"
     )
+
+
+def builtin_folder(name: str) -> Path | None:
+    """Where the built-in model ``name``, or the one that ``"builtin"`` means, is; None for other names."""
+    name = BUILTIN if name == "builtin" else name
+    return BUILTIN_FOLDER / name if name in builtin_names() else None
 
 
 def builtin_names() -> list[str]:

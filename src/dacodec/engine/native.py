@@ -33,6 +33,7 @@ from dacodec.engine.threads import default_threads, usable_cores
 from dacodec.engine.winograd import winograd
 from dacodec.errors import EngineError
 from dacodec.model import DacModel
+from dacodec.model.dac import Decoder, Encoder
 from dacodec.model.layers import ResidualUnit, Snake
 from dacodec.model.quantizer import ResidualVectorQuantizer, check_codes
 
@@ -376,7 +377,14 @@ class _Convolution(NamedTuple):
 
 
 def _encoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
-    encoder = model.encoder
+    return encoder_layers(model.encoder, fast)
+
+
+def _decoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
+    return decoder_layers(model.decoder, fast, _from_codebook_vectors(model))
+
+
+def encoder_layers(encoder: Encoder, fast: bool) -> list[LayerPlan]:
     taps7 = _TAPS7 if fast else None
     layers = [LayerPlan("conv", _Convolution.of(encoder.conv1), "none", from_audio=True)]
     for i, block in enumerate(encoder.block):
@@ -390,12 +398,12 @@ def _encoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
     return [*layers, LayerPlan("conv", _Convolution.of(encoder.conv2), "none")]
 
 
-def _decoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
-    decoder = model.decoder
+def decoder_layers(decoder: Decoder, fast: bool, first: _Convolution) -> list[LayerPlan]:
+    """The decoder's, after ``first``: its own first convolution, or one that starts from codebook vectors."""
     taps7 = _TAPS7 if fast else None
     # Every block begins with a Snake, which the layer before it does.
     snakes = [*(block.snake1 for block in decoder.block), decoder.snake1]
-    layers = [LayerPlan("conv", _from_codebook_vectors(model), snakes[0])]
+    layers = [LayerPlan("conv", first, snakes[0])]
     for block, snake in zip(decoder.block, snakes[1:], strict=True):
         layers += [
             _resampling("up", block.conv_t1, "none", fast),

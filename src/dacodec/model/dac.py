@@ -79,6 +79,8 @@ class DacModel(nn.Module):
     codes and embeddings and back.
     """
 
+    main_input_name = "input_values"
+
     def __init__(self, config: DacConfig) -> None:
         super().__init__()
         self.config = config
@@ -179,8 +181,8 @@ class DacModel(nn.Module):
         Returns:
             :class:`DacOutput`, or a plain tuple if ``return_dict`` is False.
         """
-        encoded = self.encode(input_values, n_quantizers, padding_mask=padding_mask)
-        decoded = self.decode(encoded.quantized_representation, padding_mask=encoded.audio_codes_mask)
+        encoded = self.encode(input_values, n_quantizers, True, padding_mask)
+        decoded = self.decode(encoded.quantized_representation, None, True, encoded.audio_codes_mask)
         audio_values = decoded.audio_values[..., : input_values.shape[-1]]
         output = DacOutput(audio_values=audio_values, **encoded)
         return output.to_tuple() if return_dict is False else output

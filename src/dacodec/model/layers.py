@@ -9,8 +9,11 @@ Source: arXiv 2306.06546, section 3.1. Parameter names are those of Hugging Face
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dacodec.geometry import RESIDUAL_DILATIONS, RESIDUAL_KERNEL, downsampling_layer, upsampling_layer
 
@@ -52,7 +55,23 @@ class ResidualUnit(nn.Module):
         return mask(x + y, lengths)  # conv2 looks at one step only, so one mask at the end is enough
 
 
-class EncoderBlock(nn.Module):
+class Block(nn.Module):
+    """A stage of the encoder or decoder.
+
+    With ``gradient_checkpointing`` (transformers' name, which its trainer sets) training keeps a block's input alone,
+    and computes the rest again for the gradient: less memory for more time, the same gradients.
+    """
+
+    gradient_checkpointing = False
+    _gradient_checkpointing_func = staticmethod(partial(checkpoint, use_reentrant=False))
+
+    def __call__(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(super().__call__, x, lengths)
+        return super().__call__(x, lengths)
+
+
+class EncoderBlock(Block):
     """Three residual units, then a strided convolution that doubles the channels."""
 
     def __init__(self, channels: int, stride: int) -> None:
@@ -75,7 +94,7 @@ class EncoderBlock(nn.Module):
         return None if lengths is None else self.layer.output_length(lengths)
 
 
-class DecoderBlock(nn.Module):
+class DecoderBlock(Block):
     """A transposed convolution that halves the channels, then three residual units."""
 
     def __init__(self, channels: int, stride: int) -> None:

@@ -47,6 +47,21 @@ class FromLatents(NamedTuple):
     quantized_latents: Tensor  # [B, K * d, F]
 
 
+def nearest(latents: Tensor, codebook: Tensor) -> Tensor:
+    """Index [B, F] of the row of ``codebook`` [size, d] nearest in direction to ``latents`` [B, d, F].
+
+    Runs in float32 at least, whatever the model's dtype and under autocast: in half precision 0.7 %
+    (float16) to 5.6 % (bfloat16) of the codes would differ. The first index wins a tie. (Hugging Face
+    adds the codebook's norm where the distance subtracts it; the norms are 1, so only rounding differs.)
+    """
+    with torch.autocast(latents.device.type, enabled=False):
+        dtype = torch.promote_types(latents.dtype, torch.float32)
+        directions = F.normalize(latents.to(dtype).transpose(1, 2), dim=-1)  # [B, F, d]
+        codebook = F.normalize(codebook.to(dtype), dim=-1)
+        distance = codebook.pow(2).sum(1) - 2 * directions @ codebook.t()  # less the latents' own norm
+        return distance.argmin(-1)
+
+
 class VectorQuantizer(nn.Module):
     """One codebook, searched by direction in a space of few dimensions."""
 
@@ -57,18 +72,8 @@ class VectorQuantizer(nn.Module):
         self.codebook = nn.Embedding(config.codebook_size, config.codebook_dim)
 
     def search(self, latents: Tensor) -> Tensor:
-        """Index [B, F] of the codebook vector nearest in direction to ``latents`` [B, d, F].
-
-        Runs in float32 at least, whatever the model's dtype and under autocast: in half precision 0.7 %
-        (float16) to 5.6 % (bfloat16) of the codes would differ. The first index wins a tie. (Hugging Face
-        adds the codebook's norm where the distance subtracts it; the norms are 1, so only rounding differs.)
-        """
-        with torch.autocast(latents.device.type, enabled=False):
-            dtype = torch.promote_types(latents.dtype, torch.float32)
-            directions = F.normalize(latents.to(dtype).transpose(1, 2), dim=-1)  # [B, F, d]
-            codebook = F.normalize(self.codebook.weight.to(dtype), dim=-1)
-            distance = codebook.pow(2).sum(1) - 2 * directions @ codebook.t()  # less the latents' own norm
-            return distance.argmin(-1)
+        """Index [B, F] of the codebook vector nearest in direction to ``latents`` [B, d, F]."""
+        return nearest(latents, self.codebook.weight)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Codebook vectors [B, d, F] of ``codes`` [B, F]: the raw rows, not the normalised ones."""
