@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dacodec.engine.native import LayerPlan, Network, _Convolution, decoder_layers, encoder_layers
 from dacodec.engine.native_library import load_library
+from dacodec.engine.threads import default_threads
 from dacodec.geometry import Chain, Geometry
 from dacodec.model.dac import Decoder, Encoder
 
@@ -47,9 +47,7 @@ class LatentNetwork:
             n = min(self._made(length), made.shape[-1])
             if n:
                 rows = F.pad(item[:, :length].T, (0, network.in_width - item.shape[0]))
-                made[:, :n] = network.run(rows, self._made(length), torch.get_num_threads())[
-                    :n, :out_channels
-                ].T
+                made[:, :n] = network.run(rows, self._made(length), default_threads())[:n, :out_channels].T
         return out
 
     def _made(self, length: int) -> int:
@@ -60,7 +58,7 @@ class LatentNetwork:
         packed = self._packed
         if packed is None or not packed.is_of(self._module):
             layers = _layers(self._module)
-            network = Network(self._library, layers, torch.get_num_threads())
+            network = Network(self._library, layers, default_threads())
             packed = self._packed = _Packed(self._module, network)
         return packed.network
 
