@@ -217,11 +217,12 @@ def test_the_log_shows_names_as_they_are(tmp_path, capsys):
 
 def test_sigterm_ends_a_run_with_everything_saved(tmp_path):
     settings = config(tmp_path, steps=100_000, discriminator=None)
+    before = signal.getsignal(signal.SIGTERM)
     threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     result = fit(settings)
     assert result.reason == "stopped by SIGTERM"
     assert load_checkpoint(tmp_path / "run" / "checkpoints")["step"] == result.step > 0
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_checkpoints_are_whole_and_few(tmp_path):
