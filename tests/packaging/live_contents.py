@@ -14,10 +14,10 @@ SOURCE = Path(os.environ["DACODEC_SOURCE"])  # what git tracks
 NOT_IN_SDIST = {".ci/run", ".gitignore"}
 # What is made by building.
 MADE_IN_SDIST = {"PKG-INFO", "setup.cfg"}
-LIBRARIES = {
-    "dacodec/container/_entropy.so", "dacodec/engine/_native_generic.so", "dacodec/engine/_native_avx2.so",
-    "dacodec/engine/_native_avx512.so",
-}  # fmt: skip
+TARGETS = ("generic", "avx2", "avx512")
+LIBRARIES = {"dacodec/container/_entropy.so"} | {
+    f"dacodec/{name}_{target}.so" for name in ("engine/_native", "audio/_resample") for target in TARGETS
+}
 WHEEL_MEGABYTES = 30
 
 
