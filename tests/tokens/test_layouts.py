@@ -205,6 +205,8 @@ def test_rows_that_do_not_fit_are_named():
     for given_rows, row, says in [
         ([[1, 2, 3], [1, 2]], 6, "3 ids, got 2"),
         ([[1, 2, 3], [1, 2, 3], [1.5, 2, 3]], 7, "integers"),
+        ([[1, 2, 3], [[1, 2], 2, 3]], 6, "lists in it"),
+        ([[1, 2, 2**70]], 5, "integers"),
         (np.zeros((2, 9), int), 5, "3 codebooks"),
         (np.zeros(3, int), 5, r"row\[None\]"),
         (np.zeros((2, 3)), 5, "argmax"),

@@ -52,6 +52,18 @@ class Layout:
         """Ids that say that a codebook has no more codes."""
         return frozenset({self.padding} if self.end is None else {self.end, self.padding})
 
+    def check(self, n_codebooks: int, codebook_size: int) -> None:
+        """That a codec of so many codebooks decodes its codes.
+
+        Raises:
+            ConfigError: if it does not.
+        """
+        if self.n_codebooks > n_codebooks or self.codebook_size > codebook_size:
+            raise ConfigError(
+                f"layout {self.name!r} has {self.n_codebooks} codebooks of {self.codebook_size} codes, the codec "
+                f"{n_codebooks} of {codebook_size}: take the codec that the language model learned from"
+            )
+
     def _problem(self) -> str | None:
         if not self.delays or self.delays[0] != 0 or min(self.delays) < 0:
             return f"delays {list(self.delays)} must begin with 0, and none may be negative"

@@ -35,10 +35,15 @@ def as_rows(rows: Any, layout: Layout, n_before: int) -> Ids:
 
 def _from_list(rows: Any, layout: Layout, n_before: int) -> NDArray[Any]:
     """Row by row, so that the first that does not fit can be named."""
-    arrays = [np.asarray(row) for row in rows]
-    for i, row in enumerate(arrays):
+    arrays = []
+    for i, given in enumerate(rows):
+        try:
+            row = np.asarray(given)
+        except ValueError:  # lists of different lengths in it
+            raise RowError("a row is a list of integers, got lists in it", n_before + i) from None
+        arrays.append(row)
         if row.shape != (layout.n_codebooks,):
-            got = f"{len(row)} ids" if row.ndim == 1 else f"shape {row.shape}"
+            got = f"{len(row)}" if row.ndim == 1 else f"shape {row.shape}"
             raise RowError(
                 f"a row of layout {layout.name!r} has {layout.n_codebooks} ids, got {got}", n_before + i
             )

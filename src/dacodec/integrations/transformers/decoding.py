@@ -121,6 +121,6 @@ def _side_stream(engine: Any) -> AbstractContextManager[Any]:
     device = getattr(getattr(engine, "model", None), "device", torch.device("cpu"))
     if device.type != "cuda":
         return nullcontext()
-    stream = torch.cuda.Stream(device)
+    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))  # the weights may still be on their way
     return torch.cuda.stream(stream)

@@ -16,7 +16,7 @@ from dacodec.audio import Samples
 from dacodec.errors import ConfigError, OutputError, RowError
 from dacodec.integrations.transformers.decoding import AudioPiece, Decoding, Signal
 from dacodec.overlap import Channel
-from dacodec.tokens import BadId, Cut, Layout, Undelay, UndelayState, find_layout
+from dacodec.tokens import BadId, Cut, Layout, Undelay, UndelayState
 
 if TYPE_CHECKING:
     from dacodec.codec import Codec
@@ -70,7 +70,7 @@ class AudioStreamer(BaseStreamer):
             ConfigError: if the layout is unknown or has other codebooks than the model.
         """
         self._undelay = Undelay(layout)
-        _check_codebooks(codec, find_layout(layout))
+        self._undelay.layout.check(codec.n_codebooks, codec.model.codebook_size)
         self._decoder = codec.stream_decoder(sampling_rate, lookahead_seconds=lookahead_seconds)
         self._on_audio = [on_audio] if callable(on_audio) else on_audio
         self._skip_prompt, self._timeout, self._max_rows = skip_prompt, timeout_seconds, max_rows
@@ -217,7 +217,8 @@ class AudioStreamer(BaseStreamer):
 
 
 def _array(value: Any) -> NDArray[Any]:
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    array: NDArray[Any] = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
+    return array
 
 
 def _as_prompt(ids: NDArray[Any], layout: Layout) -> NDArray[Any]:
@@ -234,12 +235,3 @@ def _as_prompt(ids: NDArray[Any], layout: Layout) -> NDArray[Any]:
     if ids.ndim != 3 or ids.shape[1] != k:
         raise RowError(f"layout {layout.name!r} has {k} codebooks, the model's prompt is {ids.shape}", 0)
     return ids.swapaxes(1, 2)
-
-
-def _check_codebooks(codec: Codec, layout: Layout) -> None:
-    size = codec.model.codebook_size
-    if layout.n_codebooks > codec.n_codebooks or layout.codebook_size > size:
-        raise ConfigError(
-            f"layout {layout.name!r} has {layout.n_codebooks} codebooks of {layout.codebook_size} codes, the codec "
-            f"{codec.n_codebooks} of {size}: take the codec of the language model"
-        )
