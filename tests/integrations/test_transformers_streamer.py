@@ -238,6 +238,24 @@ def test_a_model_waits_for_who_listens(codec):
     np.testing.assert_allclose(heard, expected, rtol=0, atol=1e-5)
 
 
+def test_who_is_late_takes_larger_steps(codec):
+    rows, expected = rows_and_audio(codec, 100)
+    heard, may_go_on = Heard(), threading.Event()
+
+    def hear(samples, sampling_rate):
+        heard.on_audio[0](samples, sampling_rate)
+        may_go_on.wait(60)
+
+    streamer = AudioStreamer(codec, hear, LAYOUT)
+    streamer.put(torch.from_numpy(rows[:1].T))
+    for row in rows[1:]:
+        streamer.put(torch.from_numpy(row))
+    may_go_on.set()
+    streamer.end()
+    assert len(heard.pieces[0]) < 30
+    np.testing.assert_allclose(heard.whole(), expected, rtol=0, atol=1e-5)
+
+
 def test_an_exception_of_the_listener_reaches_the_caller_of_generate(codec, dia):
     model, processor = dia
     inputs = processor(text=TEXT[:1], **DIA)

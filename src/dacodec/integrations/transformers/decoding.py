@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from queue import Empty
 from threading import Thread
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from dacodec.audio import Samples
 from dacodec.overlap import Channel
 from dacodec.streaming import DecoderState, StreamDecoder
 from dacodec.tokens.undelay import Codes
+
+_MOST_TOGETHER = 32  # steps of the model
 
 
 class AudioPiece(NamedTuple):
@@ -83,19 +87,38 @@ class Decoding:
         self._pieces.end(self._error)
 
     def _made(self) -> Iterator[AudioPiece]:
-        failed = None
+        failed, waiting = None, self._waiting()
         while True:
             try:
-                item = self._jobs.receive()
+                signals = next(waiting, None)
             except BaseException as error:
-                failed, item = error, None
-            if item is None:
+                failed, signals = error, None
+            if signals is None:
                 break
-            yield from self._pushed(item[0])
+            yield from self._pushed(signals)
         for i in range(len(self._states)):
             yield from self._flushed(i)
         if failed is not None:
             raise failed
+
+    def _waiting(self) -> Iterator[list[Signal]]:
+        """What was put, and all that waits with it: who is late takes larger steps, which cost less."""
+        while (item := self._jobs.receive()) is not None:
+            jobs, failed = [item[0]], None
+            while item is not None and failed is None and len(jobs) < _MOST_TOGETHER:
+                try:
+                    item = self._jobs.receive(0)
+                except Empty:
+                    break
+                except BaseException as error:
+                    failed = error
+                else:
+                    jobs += item or []
+            yield [_joined(signals) for signals in zip(*jobs, strict=True)]
+            if failed is not None:
+                raise failed
+            if item is None:
+                return
 
     def _pushed(self, signals: list[Signal]) -> Iterator[AudioPiece]:
         more = [i for i, signal in enumerate(signals) if signal.codes.shape[2]]
@@ -114,6 +137,11 @@ class Decoding:
 
     def _piece(self, audio: Samples, i: int) -> AudioPiece:
         return AudioPiece(audio, self._decoder.sampling_rate, i)
+
+
+def _joined(signals: tuple[Signal, ...]) -> Signal:
+    codes = np.concatenate([signal.codes for signal in signals], axis=2)
+    return Signal(codes, any(signal.is_whole for signal in signals))
 
 
 def _side_stream(engine: Any) -> AbstractContextManager[Any]:

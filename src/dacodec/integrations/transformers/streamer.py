@@ -234,4 +234,5 @@ def _as_prompt(ids: NDArray[Any], layout: Layout) -> NDArray[Any]:
         ids = ids.reshape(-1, k, ids.shape[1])
     if ids.ndim != 3 or ids.shape[1] != k:
         raise RowError(f"layout {layout.name!r} has {k} codebooks, the model's prompt is {ids.shape}", 0)
-    return ids.swapaxes(1, 2)
+    prompt: NDArray[Any] = ids.swapaxes(1, 2)
+    return prompt
