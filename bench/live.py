@@ -1,9 +1,10 @@
 """Live coding: what it costs, what less look-ahead costs in exactness, and what is heard where frames are lost.
 
-    python bench/live.py [--models builtin 44khz 16khz] [--seconds 5] [--smoke]
+    python bench/live.py [--models builtin 44khz 16khz] [--seconds 5] [--speech] [--smoke]
 
 Work is that of encoder and decoder in one process, in pushes of a few frames, as seconds a second of audio. The other
-two tables are of the built-in model on the test clips. Written to bench/results.
+two tables are of the built-in model on the test clips. Written to bench/results. With --speech it is what bench/speech.py
+measures instead: a language model heard while it speaks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from run import ROOT, clip, hardware_name, save_model
+from speech import speech_table
 
 from dacodec import Codec
 
@@ -35,7 +37,17 @@ def main():
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--smoke", action="store_true", help="the work alone, and write no result")
+    parser.add_argument("--speech", action="store_true", help="a language model, heard while it speaks")
     arguments = parser.parse_args()
+    if arguments.speech:
+        models = [name for name in arguments.models if name in ("builtin", "44khz")]
+        text = f"# A language model, live, on {hardware_name()}\n\n" + speech_table(
+            models[:1] if arguments.smoke else models, 3 if arguments.smoke else 60, arguments.engine
+        )
+        print(text)
+        if not arguments.smoke:
+            write_result("speech", text)
+        return
     tables = [f"# Live coding on {hardware_name()}, engine {arguments.engine}", work_table(arguments)]
     print("\n\n".join(tables), flush=True)
     if arguments.smoke:
@@ -43,10 +55,14 @@ def main():
     for table in (lookahead_table, loss_table):
         tables.append(table(arguments))
         print("\n" + tables[-1], flush=True)
+    write_result("live", "\n\n".join(tables))
+
+
+def write_result(name, text):
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    path = ROOT / "bench" / "results" / f"live_{hardware_name()}_{date}.md"
+    path = ROOT / "bench" / "results" / f"{name}_{hardware_name()}_{date}.md"
     path.parent.mkdir(exist_ok=True)
-    path.write_text("\n\n".join(tables) + "\n")
+    path.write_text(text + "\n")
 
 
 def work_table(arguments):

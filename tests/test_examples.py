@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from dacodec import Codec
+
 ROOT = Path(__file__).parents[1]
 CLIP = ROOT / "tests" / "data" / "clips" / "speech_en_cards_16k.flac"
 
@@ -42,3 +44,21 @@ def test_a_call_over_udp(loss, tmp_path):
     assert (n_lost > 0) == (loss != "0")
     frames_seconds = n_received * 512 / 44100
     assert soundfile.info(output).duration == pytest.approx(frames_seconds, abs=0.01)
+
+
+def test_a_language_model_is_heard_while_it_speaks(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "examples/language_model.py", str(CLIP), str(tmp_path / "heard.wav")],
+        cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    codec = Codec.from_pretrained("builtin")
+    lookahead = codec.geometry.decoder_lookahead
+    assert (
+        run.stdout == f"the first sound after {1 + 15 + lookahead} rows\n"
+    )  # a row of begin ids comes first
+    encoded = codec.encode(*soundfile.read(CLIP, dtype="float32"))
+    expected = codec.decode(codec.from_codes(encoded.codes))
+    heard = soundfile.read(tmp_path / "heard.wav", dtype="float32")[0]
+    assert heard.shape == expected.reshape(-1).shape
+    assert abs(heard - expected.reshape(-1)).max() < 2**-15 + 1e-4

@@ -29,6 +29,14 @@ class CodesError(DacodecError, ValueError):
     """Codes from outside that a model cannot decode: out of range, wrong rank or dtype."""
 
 
+class RowError(CodesError):
+    """A row of a language model's ids that does not fit its layout. ``row`` is which, from 0."""
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        self.row = row
+        super().__init__(message if row is None else f"{message} (at row {row})")
+
+
 class CheckpointError(DacodecError):
     """Weights that cannot be found, read, or do not fit the model they are meant for."""
 

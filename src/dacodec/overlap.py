@@ -25,7 +25,7 @@ def ahead(blocks: Iterable[T], n: int = BLOCKS) -> Iterator[Iterator[T]]:
     What making them raises is raised where they are used, after those before. Once the ``with`` block ends, no more are
     made.
     """
-    channel: _Channel[T] = _Channel(n)
+    channel: Channel[T] = Channel(n)
     thread = Thread(target=channel.send_all, args=(blocks,), daemon=True)
     thread.start()
     try:
@@ -41,7 +41,7 @@ def behind(use: Callable[[Iterator[T]], Result], blocks: Iterable[T], n: int = B
     What ``use`` raises is raised here. Where making blocks fails, ``use`` gets :class:`Broken` from its iterator, so
     that it does not take what was made for the whole.
     """
-    channel: _Channel[T] = _Channel(n)
+    channel: Channel[T] = Channel(n)
     results: list[Result] = []
     errors: list[BaseException] = []
 
@@ -73,7 +73,7 @@ class Broken(Exception):
     """No more blocks come, and those that came are not all."""
 
 
-class _Channel(Generic[T]):
+class Channel(Generic[T]):
     """From the thread that makes blocks to the one that uses them."""
 
     def __init__(self, n: int) -> None:
@@ -83,7 +83,8 @@ class _Channel(Generic[T]):
 
     def send(self, block: T) -> bool:
         """Waits for room; False if nobody listens any more."""
-        self._room.acquire()
+        if not self._hung_up:
+            self._room.acquire()
         if not self._hung_up:
             self._blocks.put((block,))
         return not self._hung_up
@@ -107,9 +108,19 @@ class _Channel(Generic[T]):
         self._hung_up = True
         self._room.release()
 
-    def __iter__(self) -> Iterator[T]:
-        while (item := self._blocks.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
+    def receive(self, timeout_seconds: float | None = None) -> tuple[T] | None:
+        """The next block, in a tuple of its own, or None after the last one.
+
+        Raises:
+            queue.Empty: if none comes in time.
+        """
+        item = self._blocks.get(timeout=timeout_seconds)
+        if isinstance(item, BaseException):
+            raise item
+        if item is not None:
             self._room.release()
+        return item
+
+    def __iter__(self) -> Iterator[T]:
+        while (item := self.receive()) is not None:
             yield item[0]

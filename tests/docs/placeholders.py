@@ -15,6 +15,7 @@ from models import save_model
 from dacodec import Codec, DacModel
 from dacodec.audio import read, resample, write
 from dacodec.checkpoint.descript import layer_names
+from dacodec.tokens import apply
 
 SPEECH = ROOT / "tests" / "data" / "clips" / "speech_en_cards_16k.flac"
 RATE = 16000
@@ -68,6 +69,8 @@ def lay_out(folder: Path) -> None:
     for name in ("live.raw", "in.raw"):
         sound[:44100].tofile(folder / name)
     Codec.from_pretrained("builtin").encode_file(folder / "in.flac", folder / "in.dacz")
+    dia = apply(np.random.default_rng(0).integers(0, 64, (9, 20)), "dia")
+    (folder / "rows.jsonl").write_text("".join(f"{row.tolist()}\n" for row in dia))
     (folder / "my.yaml").write_text(SMALL_CONFIG)
     for run in ("run1", "run2", "runs/mine"):  # the shape of the recipe small-2, and of SMALL
         save_model(folder / run / "model", downsampling_ratios=(4, 4, 4, 8), sampling_rate=44100, n_codebooks=9)
@@ -78,10 +81,24 @@ def lay_out(folder: Path) -> None:
     stand_ins(folder / "bin")
 
 
+class SpeakingModel:
+    """In the place of a language model: it says noise, and shows a streamer what transformers' Dia does."""
+
+    def generate(self, streamer: object) -> None:
+        rows = torch.from_numpy(apply(np.random.default_rng(0).integers(0, 1024, (9, 20)), "dia"))
+        streamer.put(rows[:1].T[None])
+        for row in rows[1:]:
+            streamer.put(row)
+        streamer.end()
+
+
 def hub_cache(folder: Path) -> None:
     """A hub's cache with a model of the released shape under the released one's name."""
     repository = folder / "models--descript--dac_44khz"
-    save_model(repository / "snapshots" / ("a" * 40), downsampling_ratios=(2, 4, 8, 8), sampling_rate=44100)
+    save_model(
+        repository / "snapshots" / ("a" * 40),
+        downsampling_ratios=(2, 4, 8, 8), sampling_rate=44100, codebook_size=1024,
+    )  # fmt: skip
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("a" * 40)
 

@@ -63,6 +63,7 @@ def test_python(block, template, tmp_path, monkeypatch):
     names = {  # what the text around the blocks takes for granted
         "codec": codec, "audio": noise, "state": None, "state2": None, "n_samples": None,
         "tokens": codec.encode(noise[0], 44100).codes[0], "clips": [noise[0], noise], "sampling_rates": [16000, 48000],
+        "model": placeholders.SpeakingModel(), "inputs": {}, "play": lambda samples, sampling_rate: None,
     }  # fmt: skip
     exec(compile(block.text, block.place, "exec"), names)
 

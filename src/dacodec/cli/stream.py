@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from dacodec.cli import options
+from dacodec.cli.messages import complain
 
 if TYPE_CHECKING:
     from dacodec.audio import PcmWriter, SampleFormat, Samples
@@ -77,17 +78,43 @@ def encode(
     load.tell(statistics)
 
 
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        help="The input is rows of ids of a language model, laid out as in dia, parler-tts, higgs-audio or musicgen; "
+        "needs --model."
+    ),
+]
+Rows = Annotated[
+    str, typer.Option(help="With --layout: uint16 (little-endian) or json (a list of ids a line).")
+]
+
+
 @app.command()
 def decode(
     raw: Raw = "s16le",
     model: options.OtherModel = None,
+    layout: Layout = None,
+    rows: Rows = "uint16",
     lookahead_ms: Lookahead = None,
     speaker: Speakers = False,
     device: options.Device = "cpu",
     engine: options.Engine = "auto",
     statistics: Statistics = False,
 ) -> None:
-    """A .dacz stream on standard input to samples on standard output, packet by packet; damage is concealed."""
+    """A .dacz stream on standard input to samples on standard output, packet by packet; damage is concealed.
+
+    With --layout, what a language model writes, row by row, instead of the .dacz stream.
+    """
+    if layout is not None:
+        if model is None:
+            raise typer.BadParameter(
+                "say which codec the language model learned from, such as --model descript/dac_44khz",
+                param_hint="--layout",
+            )
+        codec = options.codec_loader(device, engine)(model)
+        _decode_rows(codec, layout, rows, raw, _seconds(lookahead_ms), speaker, statistics)
+        return
     import numpy as np
 
     from dacodec.container import Reader
@@ -147,6 +174,50 @@ def loopback(
             writer.write(audio[:, :left])
             writer.write(decoder.flush(decoding, coding.n_samples))
     load.tell(statistics)
+
+
+def _decode_rows(
+    codec: Codec,
+    layout: str,
+    rows: str,
+    raw: str,
+    lookahead_seconds: float | None,
+    speaker: bool,
+    statistics: bool,
+) -> None:
+    """What is wrong with a row is said after the audio of those before it."""
+    from dacodec.cli.rows import Listener, rows_in
+    from dacodec.tokens import find_layout
+
+    found = find_layout(layout)
+    found.check(codec.n_codebooks, codec.model.codebook_size)
+    decoder = codec.stream_decoder(lookahead_seconds=lookahead_seconds)
+    listener, blocks = Listener(found, decoder), rows_in(sys.stdin.buffer, found, rows)
+    _warm_up(codec)
+    _end_on_interrupt()
+    load = _Load(codec.sampling_rate, decoder.lookahead_seconds)
+    with _samples_out(codec.sampling_rate, 1, raw, speaker) as writer:
+        for block in blocks:
+            started = time.perf_counter()
+            audio = listener.push(block)
+            load.add(audio.shape[1] / codec.sampling_rate, time.perf_counter() - started)
+            writer.write(audio)
+            sys.stdout.buffer.flush()
+            if listener.error is not None:
+                break
+        audio = listener.flush()
+        load.add(audio.shape[1] / codec.sampling_rate, 0)
+        writer.write(audio)
+        sys.stdout.buffer.flush()
+    if listener.bad:
+        row, codebook, _, number = listener.bad[0]
+        complain(
+            f"id {number} at row {row}, codebook {codebook} is no code ({len(listener.bad)} such ids); the frame "
+            "before was decoded there"
+        )
+    load.tell(statistics)
+    if listener.error is not None:
+        raise listener.error
 
 
 def _warm_up(codec: Codec) -> None:

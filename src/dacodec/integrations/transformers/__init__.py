@@ -23,10 +23,18 @@ if TYPE_CHECKING:
     from dacodec.integrations.transformers.config import DacConfig as DacConfig
     from dacodec.integrations.transformers.features import DacFeatureExtractor as DacFeatureExtractor
     from dacodec.integrations.transformers.model import DacModel as DacModel
+    from dacodec.integrations.transformers.streamer import AudioPiece as AudioPiece
+    from dacodec.integrations.transformers.streamer import AudioStreamer as AudioStreamer
 
-_HOME = {"DacConfig": "config", "DacFeatureExtractor": "features", "DacModel": "model"}
+_HOME = {
+    "AudioPiece": "streamer",
+    "AudioStreamer": "streamer",
+    "DacConfig": "config",
+    "DacFeatureExtractor": "features",
+    "DacModel": "model",
+}
 
-__all__ = ["DacConfig", "DacFeatureExtractor", "DacModel", "register"]
+__all__ = ["AudioPiece", "AudioStreamer", "DacConfig", "DacFeatureExtractor", "DacModel", "register"]
 
 
 def register(engine: str = "auto") -> None:
