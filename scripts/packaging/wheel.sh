@@ -51,7 +51,7 @@ live live_extras
 
 if [ "${1:-all}" = all ]; then
     step "the tests that are quick, and the documentation's commands"
-    "$work/empty/bin/python" -m pip install -q -c "$root/constraints.txt" pytest pytest-xdist hypothesis
+    "$work/empty/bin/python" -m pip install -q -c "$root/constraints.txt" pytest pytest-xdist hypothesis transformers
     # shellcheck disable=SC2046
     OMP_NUM_THREADS=1 "$work/empty/bin/python" -P -m pytest -p no:cacheprovider -n auto --dist worksteal \
         $(cat scripts/packaging/quick-tests)
