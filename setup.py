@@ -16,13 +16,28 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 HEADERS = sorted(map(str, Path("native").glob("*.h")))
-FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC",
-         "-fvisibility=hidden", "-pthread", "-shared"]  # fmt: skip
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-pthread",
+    "-shared",
+]
 TARGET_FLAGS = {"generic": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     TARGET_FLAGS["avx2"] = ["-mavx2", "-mfma"]
-    TARGET_FLAGS["avx512"] = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma",
-                              "-mprefer-vector-width=512"]  # fmt: skip
+    TARGET_FLAGS["avx512"] = [
+        "-mavx512f",
+        "-mavx512bw",
+        "-mavx512dq",
+        "-mavx512vl",
+        "-mfma",
+        "-mprefer-vector-width=512",
+    ]
 
 
 class BuildLibraries(build_ext):

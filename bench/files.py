@@ -24,8 +24,16 @@ from dacodec import Codec
 from dacodec.audio import compiled, resample, resample_blocks, write
 
 FILES = [(1, "wav"), (1, "flac"), (0.5, "flac"), (48000 / 44100, "wav")]  # rate as a multiple of the model's
-PAIRS = [(22050, 44100), (44100, 22050), (48000, 44100), (44100, 48000), (16000, 44100), (44100, 16000),
-         (96000, 44100), (22050, 44101)]  # fmt: skip
+PAIRS = [
+    (22050, 44100),
+    (44100, 22050),
+    (48000, 44100),
+    (44100, 48000),
+    (16000, 44100),
+    (44100, 16000),
+    (96000, 44100),
+    (22050, 44101),
+]
 BLOCK = 1 << 16
 
 

@@ -62,8 +62,11 @@ def start(what, source):
         environment["PYTHONPATH"] = str(source)
     return subprocess.Popen(
         [sys.executable, __file__, "--worker", what],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
 
 
 def measure(workers, paths, repeats):

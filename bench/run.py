@@ -39,8 +39,12 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", nargs="+", default=["44khz", "16khz"],
-                        help="released shapes (16khz 24khz 44khz 44khz-16kbps), or what from_pretrained takes")  # fmt: skip
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=["44khz", "16khz"],
+        help="released shapes (16khz 24khz 44khz 44khz-16kbps), or what from_pretrained takes",
+    )
     parser.add_argument("--rows", nargs="+", default=engines.DEFAULT_ROWS, choices=engines.ROWS)
     parser.add_argument("--seconds", nargs="+", type=float, default=[1, 10], help="lengths of audio")
     parser.add_argument("--rounds", type=int, default=7, help="timings of each")
@@ -168,8 +172,11 @@ class Worker:
 def peak_memory(name, folder, threads, audio, codes):
     """MB at most in use by a fresh process: loaded, after one encoding, in another one after one decoding."""
     peaks = []
-    for request in (None, {"do": "encode", "audio": str(audio), "codes": None},
-                    {"do": "decode", "codes": str(codes), "audio": None}):  # fmt: skip
+    for request in (
+        None,
+        {"do": "encode", "audio": str(audio), "codes": None},
+        {"do": "decode", "codes": str(codes), "audio": None},
+    ):
         worker = Worker(name, folder, threads)
         if request is not None:
             worker.ask(**request)

@@ -28,8 +28,11 @@ def test_a_call_over_udp(loss, tmp_path):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     receiver = subprocess.Popen(
         [sys.executable, "examples/udp_receive.py", header, port, output, "--timeout", "60"],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     with receiver:
         assert receiver.stdout.readline() == "listening\n"
         sender = [sys.executable, "examples/udp_send.py", str(CLIP), "127.0.0.1", port, "--header", header]
@@ -49,8 +52,12 @@ def test_a_call_over_udp(loss, tmp_path):
 def test_a_language_model_is_heard_while_it_speaks(tmp_path):
     run = subprocess.run(
         [sys.executable, "examples/language_model.py", str(CLIP), str(tmp_path / "heard.wav")],
-        cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     codec = Codec.from_pretrained("builtin")
     lookahead = codec.geometry.decoder_lookahead

@@ -35,9 +35,13 @@ SHAPES = [(2, 4, 8, 8), (2, 4, 5, 8), (3, 5), (2, 3, 5, 7), (4,), (1, 2, 1, 3, 2
 def test_receptive_fields_are_the_models(ratios):
     """The gradient of one output reaches exactly the inputs that geometry names."""
     config = DacConfig(
-        encoder_hidden_size=2, decoder_hidden_size=2 * 2 ** len(ratios), downsampling_ratios=ratios, n_codebooks=1,
-        codebook_size=2, hidden_size=4,
-    )  # fmt: skip
+        encoder_hidden_size=2,
+        decoder_hidden_size=2 * 2 ** len(ratios),
+        downsampling_ratios=ratios,
+        n_codebooks=1,
+        codebook_size=2,
+        hidden_size=4,
+    )
     g = Geometry(config)
     model = DacModel(config).double()
     shapes = {k: v.shape for k, v in model.state_dict().items()}

@@ -12,15 +12,31 @@ import dacodec
 SOURCE = Path(dacodec.__file__).parent
 
 LEVELS = {
-    "errors": 0, "config": 0, "geometry": 0, "installation": 0, "overlap": 0,
-    "audio": 1, "features": 1, "spectra": 1, "files": 1, "container": 1,
+    "errors": 0,
+    "config": 0,
+    "geometry": 0,
+    "installation": 0,
+    "overlap": 0,
+    "audio": 1,
+    "features": 1,
+    "spectra": 1,
+    "files": 1,
+    "container": 1,
     "model": 2,
-    "checkpoint": 3, "encoded": 3, "engine": 3, "concealment": 3,
-    "streaming": 4, "transcode": 4,
-    "codec": 5, "tokens": 5,
-    "training": 6, "evaluation": 6, "integrations": 6,
-    "cli": 7, "__main__": 8,
-}  # fmt: skip
+    "checkpoint": 3,
+    "encoded": 3,
+    "engine": 3,
+    "concealment": 3,
+    "streaming": 4,
+    "transcode": 4,
+    "codec": 5,
+    "tokens": 5,
+    "training": 6,
+    "evaluation": 6,
+    "integrations": 6,
+    "cli": 7,
+    "__main__": 8,
+}
 
 
 def imports(path):

@@ -76,9 +76,13 @@ def test_a_part_has_the_samples_that_it_has_in_the_whole(codec, rate, stereo, tm
     ]:
         name = tmp_path / f"{start}.wav"
         codec.decode_file(
-            tmp_path / "x.dacz", name, subtype="FLOAT", start_seconds=start, duration_seconds=duration,
+            tmp_path / "x.dacz",
+            name,
+            subtype="FLOAT",
+            start_seconds=start,
+            duration_seconds=duration,
             overwrite=True,
-        )  # fmt: skip
+        )
         first = round(start * rate)
         expected = whole[:, first : None if duration is None else first + round(duration * rate)]
         made = read(name).samples
@@ -113,8 +117,10 @@ def test_no_such_part(codec, start, duration, tmp_path):
     codec.encode(np.zeros(1000), 16000).save(tmp_path / "in.dacz")
     for run in (
         lambda: codec.encode_file(SPEECH, tmp_path / "x", start_seconds=start, duration_seconds=duration),
-        lambda: codec.decode_file(tmp_path / "in.dacz", tmp_path / "x", start_seconds=start, duration_seconds=duration),
-    ):  # fmt: skip
+        lambda: codec.decode_file(
+            tmp_path / "in.dacz", tmp_path / "x", start_seconds=start, duration_seconds=duration
+        ),
+    ):
         with pytest.raises(AudioError):
             run()
     assert [path.name for path in tmp_path.iterdir()] == ["in.dacz"]
@@ -235,9 +241,13 @@ def test_files_are_read_and_written_beside_coding_with_the_same_bytes(
         monkeypatch.setattr(owner, name, noted)
 
     for owner, name in [
-        (reading, "check_finite"), (Writer, "write"), (Reader, "__next__"), (AudioWriter, "write"),
-        (codec.engine, "push_audio"), (codec.engine, "push_codes"),
-    ]:  # fmt: skip
+        (reading, "check_finite"),
+        (Writer, "write"),
+        (Reader, "__next__"),
+        (AudioWriter, "write"),
+        (codec.engine, "push_audio"),
+        (codec.engine, "push_codes"),
+    ]:
         note(owner, name)
     told = []
     codec.encode_file(
@@ -246,9 +256,11 @@ def test_files_are_read_and_written_beside_coding_with_the_same_bytes(
     readers, own = set(threads["check_finite"]), threading.get_ident()
     threads.pop("__next__", None)  # what was read for the summary
     codec.decode_file(
-        tmp_path / "x.dacz", tmp_path / "y.wav", subtype="FLOAT",
+        tmp_path / "x.dacz",
+        tmp_path / "y.wav",
+        subtype="FLOAT",
         progress=lambda *_: told.append(threading.get_ident()),
-    )  # fmt: skip
+    )
     assert (tmp_path / "x.dacz").read_bytes() == (tmp_path / "one.dacz").read_bytes()
     assert read(tmp_path / "y.wav").samples.tobytes() == decoded.tobytes()
     assert set(told) == {own}

@@ -70,8 +70,17 @@ def collect(package: str, rows: list[dict[str, str]], folder: Path) -> None:
                 continue
             write(folder / f"{name}.flac", audio.samples, audio.sampling_rate)
             seconds = audio.samples.shape[1] / audio.sampling_rate
-            kept.append((f"{name}.flac", row["split"], row["pool"], package, f"{seconds:.3f}",
-                         str(audio.sampling_rate), row["licence"]))  # fmt: skip
+            kept.append(
+                (
+                    f"{name}.flac",
+                    row["split"],
+                    row["pool"],
+                    package,
+                    f"{seconds:.3f}",
+                    str(audio.sampling_rate),
+                    row["licence"],
+                )
+            )
     text = io.StringIO()
     csv.writer(text, delimiter="\t", lineterminator="\n").writerows([COLUMNS, *kept])
     with new_file(folder / "files.tsv", overwrite=True) as file:

@@ -92,16 +92,28 @@ def by_ffmpeg(path: Path) -> tuple[tuple[np.ndarray, int] | None, str]:
     """Samples [C, T] and rate of the default track, and the first thing that FFmpeg says on its error output."""
     name = f"file:{path}"
     probe = subprocess.run(
-        ["ffprobe", "-v", "error", "-select_streams", "a", "-show_entries", "stream=sample_rate,channels", "-of", "csv=p=0", name],
+        [
+            "ffprobe",
+            "-v",
+            "error",
+            "-select_streams",
+            "a",
+            "-show_entries",
+            "stream=sample_rate,channels",
+            "-of",
+            "csv=p=0",
+            name,
+        ],
         capture_output=True,
-    )  # fmt: skip
+    )
     facts = probe.stdout.decode().split("\n")[0].strip().split(",")[:2]
     if len(facts) < 2 or not all(fact.isdigit() and int(fact) for fact in facts):
         return None, first_line(probe.stderr)
     rate, channels = map(int, facts)
     run = subprocess.run(
-        ["ffmpeg", "-v", "error", "-nostdin", "-i", name, "-map", "0:a:0", "-f", "f32le", "-"], capture_output=True
-    )  # fmt: skip
+        ["ffmpeg", "-v", "error", "-nostdin", "-i", name, "-map", "0:a:0", "-f", "f32le", "-"],
+        capture_output=True,
+    )
     samples = np.frombuffer(run.stdout[: len(run.stdout) // 4 * 4], np.float32)
     samples = samples[: len(samples) // channels * channels].reshape(-1, channels).T
     return (samples, rate) if samples.size else None, first_line(run.stderr)

@@ -29,9 +29,18 @@ def main() -> None:
     entropies = [entropy(row) for row in codes]
     for frames in args.frames:
         header = Header(
-            "report", bytes(32), args.model_sampling_rate, args.hop_length, 1 << prior.width, len(codes),
-            args.model_sampling_rate, 1, 0, packet_frames=frames, prior_id=prior.id,
-        )  # fmt: skip
+            "report",
+            bytes(32),
+            args.model_sampling_rate,
+            args.hop_length,
+            1 << prior.width,
+            len(codes),
+            args.model_sampling_rate,
+            1,
+            0,
+            packet_frames=frames,
+            prior_id=prior.id,
+        )
         raw_header = Header(**{**vars(header), "prior_id": None})
         coded, raw = sizes(header, codes, prior), sizes(raw_header, codes, None)
         ideal = ideal_bits(prior, codes, frames)

@@ -50,9 +50,15 @@ CONFIG = DacConfig(
     sampling_rate=44100,
 )
 POOL_WEIGHTS = {
-    "music": 0.27, "instruments": 0.14, "effects": 0.17, "speech48": 0.13, "speech44": 0.08,
-    "speech24": 0.07, "speech22": 0.05, "speech16": 0.09,
-}  # fmt: skip
+    "music": 0.27,
+    "instruments": 0.14,
+    "effects": 0.17,
+    "speech48": 0.13,
+    "speech44": 0.08,
+    "speech24": 0.07,
+    "speech22": 0.05,
+    "speech16": 0.09,
+}
 CROP = 24576  # samples: 48 frames
 WARMUP_STEPS = 100
 LATENT_PENALTY, COMMITMENT = 0.05, 0.05

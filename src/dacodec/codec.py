@@ -82,9 +82,14 @@ class Codec:
             EngineError: if there is no such engine, or it cannot run here.
         """
         loaded = load_model(
-            source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token,
-            device=device, dtype=dtype,
-        )  # fmt: skip
+            source,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            token=token,
+            device=device,
+            dtype=dtype,
+        )
         config = loaded.model.config
         model = Model(
             loaded.name, loaded.fingerprint, config.sampling_rate, config.hop_length, config.codebook_size
@@ -159,9 +164,12 @@ class Codec:
         """
         self.check_model(encoded.model, encoded.n_codebooks, allow_other_model)
         blocks = self.decode_blocks(
-            [encoded.codes], encoded.sampling_rate, n_samples=encoded.n_samples, gain=encoded.gain,
+            [encoded.codes],
+            encoded.sampling_rate,
+            n_samples=encoded.n_samples,
+            gain=encoded.gain,
             mid_side=encoded.mid_side,
-        )  # fmt: skip
+        )
         return _joined(blocks, encoded)
 
     def encode_batch(

@@ -63,8 +63,15 @@ class DacConfig:
         object.__setattr__(self, "downsampling_ratios", tuple(int(r) for r in ratios))
         if self.hidden_size is None:
             object.__setattr__(self, "hidden_size", self.encoder_hidden_size * 2 ** len(ratios))
-        for name in ("encoder_hidden_size", "decoder_hidden_size", "n_codebooks", "codebook_size",
-                     "codebook_dim", "sampling_rate", "hidden_size"):  # fmt: skip
+        for name in (
+            "encoder_hidden_size",
+            "decoder_hidden_size",
+            "n_codebooks",
+            "codebook_size",
+            "codebook_dim",
+            "sampling_rate",
+            "hidden_size",
+        ):
             if _not_positive_int(getattr(self, name)):
                 raise ConfigError(f"{name} must be an integer of at least 1, got {getattr(self, name)!r}")
         if self.decoder_hidden_size % 2 ** len(ratios):

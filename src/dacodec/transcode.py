@@ -81,9 +81,14 @@ def encode_file(
         new_file(output, overwrite, sources=[path]) as file,
     ):
         encoding = _Encoding(
-            codec, reader, file, gain=gain, start_seconds=start_seconds, duration_seconds=duration_seconds,
+            codec,
+            reader,
+            file,
+            gain=gain,
+            start_seconds=start_seconds,
+            duration_seconds=duration_seconds,
             **options,
-        )  # fmt: skip
+        )
         if not Path(path).is_file():  # a pipe that gives nothing would hold its thread
             return encoding.write(encoding.code(encoding.read()))
         with ahead(encoding.read()) as blocks:
@@ -114,9 +119,17 @@ def encode_stream(
             it raises ends the work.
     """
     encoding = _Encoding(
-        codec, reader, file, n_quantizers=n_quantizers, bitrate_kbps=bitrate_kbps, gain=gain, mid_side=mid_side,
-        start_seconds=start_seconds, duration_seconds=duration_seconds, progress=progress,
-    )  # fmt: skip
+        codec,
+        reader,
+        file,
+        n_quantizers=n_quantizers,
+        bitrate_kbps=bitrate_kbps,
+        gain=gain,
+        mid_side=mid_side,
+        start_seconds=start_seconds,
+        duration_seconds=duration_seconds,
+        progress=progress,
+    )
     return encoding.write(encoding.code(encoding.read()))
 
 
@@ -205,14 +218,18 @@ def decode_file(
         start, stop = part.samples(header.sampling_rate, summary.n_samples)
         decoding = _decoding(
             codec, Reader(source, conceal=conceal), summary.n_samples, part, allow_other_model
-        )  # fmt: skip
+        )
         written = _Counted(header.sampling_rate, stop - start)
 
         def write(decoded: Iterator[Samples]) -> None:
             with AudioWriter(
-                file, header.sampling_rate, header.channels, subtype=subtype, n_samples=stop - start,
+                file,
+                header.sampling_rate,
+                header.channels,
+                subtype=subtype,
+                n_samples=stop - start,
                 format=Path(output).suffix[1:] or "wav",
-            ) as writer:  # fmt: skip
+            ) as writer:
                 for block in written.of(decoding.finish(decoded)):
                     writer.write(block)
 
@@ -238,9 +255,7 @@ def decode_stream(
         n_samples: in the whole stream, per channel, where the caller knows and the header does not.
         start_seconds, duration_seconds, allow_other_model, progress: as for :meth:`Codec.decode_file`.
     """
-    decoding = _decoding(
-        codec, reader, n_samples, _Part(start_seconds, duration_seconds), allow_other_model
-    )  # fmt: skip
+    decoding = _decoding(codec, reader, n_samples, _Part(start_seconds, duration_seconds), allow_other_model)
     given = _Counted(reader.header.sampling_rate, decoding.length)
     blocks = given.of(decoding.finish(decoding.decode(decoding.packets)))
     yield from _telling(blocks, given, progress)

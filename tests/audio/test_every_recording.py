@@ -121,12 +121,34 @@ def patched(data, at, value):
 # Plain samples: headers that were never filled in, or are wrong
 
 SUBTYPES = [
-    ("WAV", "PCM_U8"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "PCM_32"), ("WAV", "FLOAT"), ("WAV", "DOUBLE"),
-    ("WAV", "ULAW"), ("WAV", "ALAW"), ("WAVEX", "PCM_24"), ("RF64", "PCM_16"), ("W64", "PCM_24"), ("AIFF", "PCM_S8"),
-    ("AIFF", "PCM_16"), ("AIFF", "PCM_24"), ("AIFF", "PCM_32"), ("AIFF", "FLOAT"), ("AIFF", "DOUBLE"), ("AIFF", "ULAW"),
-    ("AU", "PCM_16"), ("AU", "PCM_24"), ("AU", "FLOAT"), ("AU", "ALAW"), ("CAF", "PCM_S8"), ("CAF", "PCM_16"),
-    ("CAF", "PCM_24"), ("CAF", "DOUBLE"), ("CAF", "ULAW"),
-]  # fmt: skip
+    ("WAV", "PCM_U8"),
+    ("WAV", "PCM_16"),
+    ("WAV", "PCM_24"),
+    ("WAV", "PCM_32"),
+    ("WAV", "FLOAT"),
+    ("WAV", "DOUBLE"),
+    ("WAV", "ULAW"),
+    ("WAV", "ALAW"),
+    ("WAVEX", "PCM_24"),
+    ("RF64", "PCM_16"),
+    ("W64", "PCM_24"),
+    ("AIFF", "PCM_S8"),
+    ("AIFF", "PCM_16"),
+    ("AIFF", "PCM_24"),
+    ("AIFF", "PCM_32"),
+    ("AIFF", "FLOAT"),
+    ("AIFF", "DOUBLE"),
+    ("AIFF", "ULAW"),
+    ("AU", "PCM_16"),
+    ("AU", "PCM_24"),
+    ("AU", "FLOAT"),
+    ("AU", "ALAW"),
+    ("CAF", "PCM_S8"),
+    ("CAF", "PCM_16"),
+    ("CAF", "PCM_24"),
+    ("CAF", "DOUBLE"),
+    ("CAF", "ULAW"),
+]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
@@ -153,7 +175,22 @@ def test_plain_samples_are_libsndfiles_bit_for_bit(format, subtype, endian, chan
 def test_integers_of_more_than_32_bits(n_bytes):
     values = [0, 1 << 8 * n_bytes - 2, -(1 << 8 * n_bytes - 1)]
     data = b"".join(value.to_bytes(n_bytes, "little", signed=True) for value in values)
-    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, RATE, 0, n_bytes, 8 * n_bytes, b"data", len(data))  # fmt: skip
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        36 + len(data),
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        1,
+        RATE,
+        0,
+        n_bytes,
+        8 * n_bytes,
+        b"data",
+        len(data),
+    )
     np.testing.assert_array_equal(read(header + data).samples, [[0, 0.5, -1]])
 
 
@@ -603,14 +640,26 @@ def test_damaged_flac_is_kept():
 @pytest.mark.parametrize(
     ("codec", "format", "rate", "exact"),
     [
-        ("aac", "ipod", 44100, True), ("aac", "ipod", 48000, True), ("alac", "ipod", 44100, True),
-        ("alac", "caf", 44100, True), ("libopus", "webm", 48000, True), ("tta", "tta", 44100, True),
-        ("wavpack", "wv", 44100, True), ("flac", "matroska", 44100, True), ("aac", "adts", 44100, False),
-        ("wmav2", "asf", 44100, False), ("mp2", "mp2", 44100, False), ("libmp3lame", "wav", 44100, False),
-        ("adpcm_ima_wav", "wav", 44100, False), ("g722", "wav", 16000, False), ("pcm_s16le", "avi", 44100, True),
-        ("aac", "mpegts", 44100, False), ("ac3", "ac3", 48000, False), ("pcm_s16le", "voc", 44100, True),
+        ("aac", "ipod", 44100, True),
+        ("aac", "ipod", 48000, True),
+        ("alac", "ipod", 44100, True),
+        ("alac", "caf", 44100, True),
+        ("libopus", "webm", 48000, True),
+        ("tta", "tta", 44100, True),
+        ("wavpack", "wv", 44100, True),
+        ("flac", "matroska", 44100, True),
+        ("aac", "adts", 44100, False),
+        ("wmav2", "asf", 44100, False),
+        ("mp2", "mp2", 44100, False),
+        ("libmp3lame", "wav", 44100, False),
+        ("adpcm_ima_wav", "wav", 44100, False),
+        ("g722", "wav", 16000, False),
+        ("pcm_s16le", "avi", 44100, True),
+        ("aac", "mpegts", 44100, False),
+        ("ac3", "ac3", 48000, False),
+        ("pcm_s16le", "voc", 44100, True),
     ],
-)  # fmt: skip
+)
 def test_what_ffmpeg_reads(codec, format, rate, exact, tmp_path):
     samples = tone(2, rate)
     data = encoded(samples, rate, codec, format)
@@ -664,8 +713,10 @@ def two_tracks():
         streams[1].metadata["title"] = "commentary"
         for stream, channels in zip(streams, (1, 2), strict=True):
             frame = av.AudioFrame.from_ndarray(
-                (tone(1, channels=channels) * 32767).astype(np.int16).T.reshape(1, -1).copy(), format="s16", layout=stream.layout.name,
-            )  # fmt: skip
+                (tone(1, channels=channels) * 32767).astype(np.int16).T.reshape(1, -1).copy(),
+                format="s16",
+                layout=stream.layout.name,
+            )
             frame.sample_rate, frame.pts = RATE, 0
             container.mux([*stream.encode(frame), *stream.encode(None)])
     return file.getvalue()
@@ -706,13 +757,18 @@ def test_a_damaged_last_packet_costs_no_more_than_itself():
 @pytest.mark.parametrize(
     "data",
     [
-        pcm("FLAC"), pcm("CAF"), pcm("AIFF"), pcm("AU"), pcm("W64"), pcm("RF64"),
+        pcm("FLAC"),
+        pcm("CAF"),
+        pcm("AIFF"),
+        pcm("AU"),
+        pcm("W64"),
+        pcm("RF64"),
         *(encoded(tone(1), RATE, *names) for names in [("wavpack", "wv"), ("aac", "adts"), ("tta", "tta")]),
         encoded(tone(1, 48000), 48000, "libopus", "webm"),
         encoded(tone(1), RATE, "aac", "ipod", options={"movflags": "faststart"}),
     ],
     ids=["flac", "caf", "aiff", "au", "w64", "rf64", "wv", "adts", "tta", "webm", "m4a"],
-)  # fmt: skip
+)
 def test_pipes(data):
     np.testing.assert_array_equal(piped(data).samples, read(data).samples)
 
@@ -728,10 +784,39 @@ def test_an_m4a_with_its_index_at_the_end_says_what_to_do():
 # What must stay out
 
 OPEN_OTHERS = {
-    "concat", "concatf", "hls", "applehttp", "dash", "webm_dash_manifest", "image2", "image2pipe", "lavfi", "rtsp",
-    "rtp", "sdp", "imf", "tty", "alsa", "pulse", "x11grab", "v4l2", "fbdev", "kmsgrab", "sap", "avisynth", "vapoursynth",
-    "ffmetadata", "bluray", "libcdio", "openal", "jack", "oss", "mpjpeg", "mpl2", "vobsub",
-}  # fmt: skip
+    "concat",
+    "concatf",
+    "hls",
+    "applehttp",
+    "dash",
+    "webm_dash_manifest",
+    "image2",
+    "image2pipe",
+    "lavfi",
+    "rtsp",
+    "rtp",
+    "sdp",
+    "imf",
+    "tty",
+    "alsa",
+    "pulse",
+    "x11grab",
+    "v4l2",
+    "fbdev",
+    "kmsgrab",
+    "sap",
+    "avisynth",
+    "vapoursynth",
+    "ffmetadata",
+    "bluray",
+    "libcdio",
+    "openal",
+    "jack",
+    "oss",
+    "mpjpeg",
+    "mpl2",
+    "vobsub",
+}
 
 
 def test_no_demuxer_opens_other_files():
@@ -744,12 +829,18 @@ def test_no_demuxer_opens_other_files():
 @pytest.mark.parametrize(
     "text",
     [
-        "ffconcat version 1.0\nfile secret.wav\n", "#EXTM3U\n#EXTINF:1,\nsecret.wav\n", "[playlist]\nFile1=secret.wav\n",
-        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n", "secret.wav", "file:secret.wav",
-        "http://localhost:1/secret.wav", '<?xml version="1.0"?><MPD><Period><BaseURL>secret.wav</BaseURL></Period></MPD>',
-        "[Reference]\nRef1=http://localhost:1/secret.wav\n", "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=audio 9 RTP/AVP 0\n",
+        "ffconcat version 1.0\nfile secret.wav\n",
+        "#EXTM3U\n#EXTINF:1,\nsecret.wav\n",
+        "[playlist]\nFile1=secret.wav\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n",
+        "secret.wav",
+        "file:secret.wav",
+        "http://localhost:1/secret.wav",
+        '<?xml version="1.0"?><MPD><Period><BaseURL>secret.wav</BaseURL></Period></MPD>',
+        "[Reference]\nRef1=http://localhost:1/secret.wav\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=audio 9 RTP/AVP 0\n",
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("name", ["x.wav", "x.mp3", "x.m4a", "x.m3u8", "x.ogg"])
 def test_lists_and_addresses_are_not_followed(tmp_path, monkeypatch, text, name):
     monkeypatch.chdir(tmp_path)

@@ -18,9 +18,14 @@ AUDIO = random_audio(2, batch=1, length=10 * HOP)
 
 def small_config(**changes):
     fields = {
-        "encoder_hidden_size": 2, "downsampling_ratios": (2, 3), "decoder_hidden_size": 4, "n_codebooks": 3,
-        "codebook_size": 16, "codebook_dim": 2, "sampling_rate": 24000,
-    }  # fmt: skip
+        "encoder_hidden_size": 2,
+        "downsampling_ratios": (2, 3),
+        "decoder_hidden_size": 4,
+        "n_codebooks": 3,
+        "codebook_size": 16,
+        "codebook_dim": 2,
+        "sampling_rate": 24000,
+    }
     return DacConfig(**(fields | changes))
 
 

@@ -17,9 +17,17 @@ from dacodec.errors import CheckpointError, OutputError
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 KWARGS = {
-    "encoder_dim": 2, "encoder_rates": [2, 3], "latent_dim": 8, "decoder_dim": 4, "decoder_rates": [3, 2],
-    "n_codebooks": 3, "codebook_size": 16, "codebook_dim": 2, "quantizer_dropout": 0.5, "sample_rate": 24000,
-}  # fmt: skip
+    "encoder_dim": 2,
+    "encoder_rates": [2, 3],
+    "latent_dim": 8,
+    "decoder_dim": 4,
+    "decoder_rates": [3, 2],
+    "n_codebooks": 3,
+    "codebook_size": 16,
+    "codebook_dim": 2,
+    "quantizer_dropout": 0.5,
+    "sample_rate": 24000,
+}
 
 # Written out by hand from the original's modules, for two strides.
 ORIGINAL_NAMES = {
@@ -104,11 +112,15 @@ def test_the_original_packages_own_state_and_results(tmp_path):
     assert "encoder.block.0.weight_g" in state
     config = case["config"]
     kwargs = {
-        "encoder_dim": config["encoder_hidden_size"], "encoder_rates": config["downsampling_ratios"],
-        "decoder_dim": config["decoder_hidden_size"], "decoder_rates": config["downsampling_ratios"][::-1],
-        "n_codebooks": config["n_codebooks"], "codebook_size": config["codebook_size"],
-        "codebook_dim": config["codebook_dim"], "sample_rate": config["sampling_rate"],
-    }  # fmt: skip
+        "encoder_dim": config["encoder_hidden_size"],
+        "encoder_rates": config["downsampling_ratios"],
+        "decoder_dim": config["decoder_hidden_size"],
+        "decoder_rates": config["downsampling_ratios"][::-1],
+        "n_codebooks": config["n_codebooks"],
+        "codebook_size": config["codebook_size"],
+        "codebook_dim": config["codebook_dim"],
+        "sample_rate": config["sampling_rate"],
+    }
     torch.save({"state_dict": state, "metadata": {"kwargs": kwargs}}, tmp_path / "weights.pth")
     model = DacModel.from_pretrained(tmp_path / "weights.pth")
     audio = random_audio(case["seed"] + 1, case["batch"], case["samples"])

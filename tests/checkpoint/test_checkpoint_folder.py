@@ -191,12 +191,24 @@ def test_config_there_and_back(tmp_path):
 def test_the_configs_of_the_released_24_khz_model_are_mended(tmp_path):
     """Their content: hop_length and upsampling_ratios of the default ratios."""
     values = {
-        "architectures": ["DacModel"], "codebook_dim": 8, "codebook_loss_weight": 1.0, "codebook_size": 1024,
-        "commitment_loss_weight": 0.25, "decoder_hidden_size": 1536, "downsampling_ratios": [2, 4, 5, 8],
-        "encoder_hidden_size": 64, "hidden_size": 1024, "hop_length": 512, "model_type": "dac",
-        "n_codebooks": 32, "quantizer_dropout": 0.0, "sampling_rate": 24000, "torch_dtype": "float32",
-        "transformers_version": "4.45.0.dev0", "upsampling_ratios": [8, 5, 4, 2],
-    }  # fmt: skip
+        "architectures": ["DacModel"],
+        "codebook_dim": 8,
+        "codebook_loss_weight": 1.0,
+        "codebook_size": 1024,
+        "commitment_loss_weight": 0.25,
+        "decoder_hidden_size": 1536,
+        "downsampling_ratios": [2, 4, 5, 8],
+        "encoder_hidden_size": 64,
+        "hidden_size": 1024,
+        "hop_length": 512,
+        "model_type": "dac",
+        "n_codebooks": 32,
+        "quantizer_dropout": 0.0,
+        "sampling_rate": 24000,
+        "torch_dtype": "float32",
+        "transformers_version": "4.45.0.dev0",
+        "upsampling_ratios": [8, 5, 4, 2],
+    }
     (tmp_path / "config.json").write_text(json.dumps(values))
     with pytest.warns(UserWarning, match="hop_length 512 contradicts .*using 320"):
         config = DacConfig.from_pretrained(tmp_path)

@@ -205,7 +205,7 @@ def hub_error(kind, *args):
         (LocalEntryNotFoundError("no route\nmore"), r"could not be fetched \(no route\)"),
         (RuntimeError(), r"could not be fetched \(RuntimeError\)"),
     ],
-)  # fmt: skip
+)
 def test_errors_of_the_hub(cache, monkeypatch, error, message):
     def fail(*args, **kwargs):
         assert not kwargs["local_files_only"]

@@ -28,8 +28,10 @@ def test_there_and_back(coded, tmp_path):
     assert run.stderr == ""  # quiet where there is no terminal
     original, decoded = soundfile.info(SPEECH), soundfile.info(output)
     assert (decoded.frames, decoded.samplerate, decoded.channels) == (
-        original.frames, original.samplerate, original.channels,
-    )  # fmt: skip
+        original.frames,
+        original.samplerate,
+        original.channels,
+    )
 
 
 def test_default_outputs_bitrate_and_stereo(tmp_path):

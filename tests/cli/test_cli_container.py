@@ -74,9 +74,14 @@ def test_import_dac(tmp_path):
     codes = codec.encode(samples, 44100).codes
     old, new = tmp_path / "old.dac", tmp_path / "old.dacz"
     metadata = {
-        "input_db": np.array([-25], np.float32), "original_length": 48000, "sample_rate": 48000,
-        "chunk_length": codes.shape[2], "channels": 1, "padding": True, "dac_version": "1.0.0",
-    }  # fmt: skip
+        "input_db": np.array([-25], np.float32),
+        "original_length": 48000,
+        "sample_rate": 48000,
+        "chunk_length": codes.shape[2],
+        "channels": 1,
+        "padding": True,
+        "dac_version": "1.0.0",
+    }
     with old.open("wb") as file:
         np.save(file, np.array({"codes": codes, "metadata": metadata}, object))
     assert dacodec("import-dac", old, "--model", "builtin")[0] == 0

@@ -43,12 +43,13 @@ def bad_folder(tmp_path_factory):
         "text.wav": (b"just some text" * 99, "no audio format that is known here"),
         "0hz.wav": (good[:24] + bytes(4) + good[28:], "from 1 to 768000, got 0"),
         "300ch.wav": (
-            good[:22] + struct.pack("<H", 300) + good[24:32] + struct.pack("<H", 600) + good[34:], "300 channels",
+            good[:22] + struct.pack("<H", 300) + good[24:32] + struct.pack("<H", 600) + good[34:],
+            "300 channels",
         ),
         "nan.wav": (wav(nan, subtype="FLOAT"), "nan at sample 7"),
         "4gb.wav": (good[:40] + struct.pack("<I", 2**31 - 2**17) + good[44:], "cut off"),
         os.fsdecode(b"caf\xe9.wav"): (b"not audio", "caf\N{REPLACEMENT CHARACTER}.wav"),
-    }  # fmt: skip
+    }
     for name, (data, _) in files.items():
         (folder / name).write_bytes(data)
     return folder, {name: message for name, (_, message) in files.items()}
@@ -73,8 +74,10 @@ def test_bad_files_are_reported_and_the_rest_carried_on(bad_folder, tmp_path):
     assert run.stdout.startswith("3 done")
     assert run.stdout.endswith(f"0 skipped (their outputs exist), {len(lines)} failed\n")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "good.wav.dacz", "inside.wav.dacz", "wide.wav.dacz",
-    ]  # fmt: skip
+        "good.wav.dacz",
+        "inside.wav.dacz",
+        "wide.wav.dacz",
+    ]
 
     # What is there is not done again.
     before = (tmp_path / "out" / "good.wav.dacz").stat().st_mtime_ns
@@ -157,9 +160,12 @@ def test_pipes_refused_in_one_line(args, data, message):
 
 def test_a_closed_pipe_ends_quietly(tmp_path):
     with subprocess.Popen(
-        [*COMMAND, "decode", "-", "--raw", "f32le"], env=ENVIRONMENT,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+        [*COMMAND, "decode", "-", "--raw", "f32le"],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
         process.stdout.close()  # like head
         coded = dacodec("encode", SPEECH, "-o", "-", text=False).stdout
         process.stdin.write(coded)

@@ -12,9 +12,13 @@ BAD = Path(__file__).parents[1] / "bad_files"
 SPEECH = CLIPS / "speech_en_cards_16k.flac"
 
 READERS = [
-    ["decode"], ["info"], ["verify"], ["play"], ["peel", "-o", "out.dacz", "--n-quantizers", "1"],
+    ["decode"],
+    ["info"],
+    ["verify"],
+    ["play"],
+    ["peel", "-o", "out.dacz", "--n-quantizers", "1"],
     ["repair", "-o", "out.dacz"],
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("command", READERS, ids=lambda c: c[0])

@@ -114,8 +114,12 @@ def test_standard_input_is_an_input_too(tmp_path):
     with source.open("rb") as file:
         run = subprocess.run(
             [*COMMAND, "encode", "-", "-o", source, "--overwrite"],
-            stdin=file, capture_output=True, text=True, env=ENVIRONMENT, check=False,
-        )  # fmt: skip
+            stdin=file,
+            capture_output=True,
+            text=True,
+            env=ENVIRONMENT,
+            check=False,
+        )
     assert run.returncode == 7, run.stderr
     assert source.read_bytes() == before
     with coded.open("ab") as appended:
@@ -123,8 +127,12 @@ def test_standard_input_is_an_input_too(tmp_path):
         size = coded.stat().st_size
         run = subprocess.run(
             [*COMMAND, "decode", coded, "-o", "-", "--model", "builtin"],
-            stdout=appended, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False,
-        )  # fmt: skip
+            stdout=appended,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+            check=False,
+        )
     assert run.returncode == 7, run.stderr
     assert coded.stat().st_size == size
 
@@ -172,8 +180,9 @@ def test_a_file_added_later_renames_nothing_and_links_are_told_of(tmp_path):
     assert lines[0].startswith("1 done")
     assert lines[0].endswith("2 skipped (their outputs exist), 0 failed, 2 left out:")
     assert sorted(lines[1:]) == [
-        "  in/dead.wav: a link to nothing", "  in/loop: a link to a folder; name it to take what is in it",
-    ]  # fmt: skip
+        "  in/dead.wav: a link to nothing",
+        "  in/loop: a link to a folder; name it to take what is in it",
+    ]
     made = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert made == ["a.flac.dacz", "a.wav.dacz", "link.wav.dacz"]
     assert dacodec("decode", "out", "-o", "back", cwd=tmp_path).returncode == 0

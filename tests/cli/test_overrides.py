@@ -29,11 +29,15 @@ def test_split(line, rest, found):
 @pytest.mark.parametrize(
     ("line", "recipe", "overrides"),
     [
-        (["finetune", "MODEL", "--data.sources", '["a"]'], "finetune", ["--model=null", "--data.sources", '["a"]']),
+        (
+            ["finetune", "MODEL", "--data.sources", '["a"]'],
+            "finetune",
+            ["--model=null", "--data.sources", '["a"]'],
+        ),
         (["finetune", "--steps", "2", "MODEL", "my.yaml"], "my.yaml", ["--model=null", "--steps", "2"]),
         (["train", "--steps=2", "smoke", "--out", "o", "--seed", "1"], "smoke", ["--steps=2", "--seed", "1"]),
     ],
-)  # fmt: skip
+)
 def test_a_key_is_never_taken_for_the_config(line, recipe, overrides, monkeypatch):
     calls = []
     monkeypatch.setattr("dacodec.training.config.load_config", lambda *args, **_: calls.append(args))

@@ -72,8 +72,13 @@ def test_what_an_output_is_called_does_not_depend_on_what_comes_later(inputs):
 def test_decoding_gives_the_name_back():
     for name in ["a.wav.dacz", "b.flac.dacz", "c.dacz", "d.WAV.dacz", "e.dacz.dacz"]:
         put(f"coded/{name}")
-    expected = {"a.wav.dacz": "a.wav", "b.flac.dacz": "b.flac.wav", "c.dacz": "c.wav", "d.WAV.dacz": "d.WAV",
-                "e.dacz.dacz": "e.dacz.wav"}  # fmt: skip
+    expected = {
+        "a.wav.dacz": "a.wav",
+        "b.flac.dacz": "b.flac.wav",
+        "c.dacz": "c.wav",
+        "d.WAV.dacz": "d.WAV",
+        "e.dacz.dacz": "e.dacz.wav",
+    }
     assert decoding(["coded"], "out") == {f"coded/{k}": f"out/{v}" for k, v in expected.items()}
     for name, output in expected.items():
         assert decoding([f"coded/{name}"]) == {f"coded/{name}": f"coded/{output}"}
@@ -99,8 +104,9 @@ def test_a_file_reached_twice_is_done_once():
 def test_globs():
     assert plan(["in/**/*.WAV"], "out") == ({"in/sub/b.WAV": "out/sub/b.WAV.dacz"}, True)
     assert plan(["*/a.wav"], "out")[0] == {
-        "in/a.wav": "out/in/a.wav.dacz", "other/a.wav": "out/other/a.wav.dacz",
-    }  # fmt: skip
+        "in/a.wav": "out/in/a.wav.dacz",
+        "other/a.wav": "out/other/a.wav.dacz",
+    }
     assert set(plan(["in/*"])[0]) == {"in/a.wav", "in/a.flac"}
     assert plan([str(Path("in/a.*").absolute())], "out")[0].keys() == {
         str(Path(f"in/a.{suffix}").absolute()) for suffix in ("wav", "flac")
@@ -130,8 +136,9 @@ def test_what_is_hidden_is_taken_only_if_it_is_named():
 def test_a_link_to_a_file_is_a_file_and_no_name_vanishes(first):
     Path("other", first).symlink_to("a.wav")
     assert plan(["other"], "out")[0] == {
-        "other/a.wav": "out/a.wav.dacz", f"other/{first}": f"out/{first}.dacz",
-    }  # fmt: skip
+        "other/a.wav": "out/a.wav.dacz",
+        f"other/{first}": f"out/{first}.dacz",
+    }
     os.link("other/a.wav", "other/hard.wav")
     assert "other/hard.wav" in plan(["other"], "out")[0]
 
@@ -143,8 +150,9 @@ def test_links_to_nothing_are_left_out_and_told(inputs):
     made = make_plan(inputs, "out", ".dacz", AUDIO_SUFFIXES)
     assert [job.source.name for job in made.jobs] == ["a.wav"]
     assert {left.path.name: left.reason for left in made.left_out} == {
-        "circle.wav": "a link in a circle", "dead.wav": "a link to nothing",
-    }  # fmt: skip
+        "circle.wav": "a link in a circle",
+        "dead.wav": "a link to nothing",
+    }
 
 
 def test_links_to_folders_are_told_of_and_not_followed():

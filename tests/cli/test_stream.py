@@ -21,9 +21,13 @@ def samples():
 
 def start(*args):
     return subprocess.Popen(
-        [*COMMAND, "stream", *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=ENVIRONMENT, preexec_fn=heed_ctrl_c,
-    )  # fmt: skip
+        [*COMMAND, "stream", *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        preexec_fn=heed_ctrl_c,
+    )
 
 
 def test_encode_decode_and_loopback_are_offline(samples, tmp_path):
@@ -98,9 +102,16 @@ def test_microphone_to_speaker_until_ctrl_c(samples, tmp_path):
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     environment = {"PYTHONPATH": path, "RECORD": str(SPEECH), "PLAY": str(tmp_path / "played.npy")}
     run = dacodec(
-        "stream", "loopback", "--rate", 16000, "--microphone", "--speaker", "--statistics",
-        environment=environment, preexec_fn=heed_ctrl_c,
-    )  # fmt: skip
+        "stream",
+        "loopback",
+        "--rate",
+        16000,
+        "--microphone",
+        "--speaker",
+        "--statistics",
+        environment=environment,
+        preexec_fn=heed_ctrl_c,
+    )
     assert run.returncode == 0, run.stderr
     assert "1.00 s of audio" in run.stderr
     assert (

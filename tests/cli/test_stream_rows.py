@@ -63,8 +63,10 @@ def test_rows_are_heard_as_offline(codec, codes, form):
 def test_nothing_is_held_back(codec, codes):
     process = subprocess.Popen(
         [*COMMAND, "stream", "decode", "--layout", "dia", "--model", "builtin", "--rows", "json"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
     with process:
         n_rows = 1 + DIA.max_delay + codec.geometry.decoder_lookahead
         process.stdin.write(lines(apply(codes, DIA)[:n_rows]))
@@ -79,13 +81,19 @@ def test_nothing_is_held_back(codec, codes):
     ("spoil", "says"),
     [
         (lambda data: data + b"[1, 2]\n", b"a row of layout 'dia' has 9 ids, got 2 (at row 30)"),
-        (lambda data: data + b"{}\n", b"not a list of ids in JSON, such as [1, 2, 3] on a line of its own (at row 30)"),
+        (
+            lambda data: data + b"{}\n",
+            b"not a list of ids in JSON, such as [1, 2, 3] on a line of its own (at row 30)",
+        ),
         (lambda data: data + b"[" * 70000, b"not a list of ids"),
-        (lambda data: data + b"[1.5, 2, 3, 4, 5, 6, 7, 8, 9]\n", b"ids must be integers, got float64 (at row 30)"),
+        (
+            lambda data: data + b"[1.5, 2, 3, 4, 5, 6, 7, 8, 9]\n",
+            b"ids must be integers, got float64 (at row 30)",
+        ),
         (lambda data: data + b'["a", 2, 3, 4, 5, 6, 7, 8, 9]\n', b"ids must be integers"),
         (lambda data: data + b"[[1], 2, 3, 4, 5, 6, 7, 8, 9]\n", b"at row 30"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_row_is_named_after_the_audio_before_it(codec, codes, spoil, says):
     run = decode(spoil(lines(apply(codes, DIA)[:30])), "--rows", "json")
     assert run.returncode != 0

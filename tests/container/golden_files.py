@@ -37,9 +37,18 @@ class Golden(NamedTuple):
 
 
 LIVE = Header(
-    "m", bytes(32), 24000, 320, codebook_size=5, n_codebooks=3, sampling_rate=48000, channels=1, n_samples=None,
-    packet_frames=3, extensions=(Extension(0x9001, b"hello"),),
-)  # fmt: skip
+    "m",
+    bytes(32),
+    24000,
+    320,
+    codebook_size=5,
+    n_codebooks=3,
+    sampling_rate=48000,
+    channels=1,
+    n_samples=None,
+    packet_frames=3,
+    extensions=(Extension(0x9001, b"hello"),),
+)
 SPEECH = Header(
     "golden",
     bytes.fromhex("686ee1c0d6ffc1a8fb994d8fac2610bdb948152a9520b5d55f685724b2344fbf"),
@@ -56,7 +65,7 @@ CODED_SPEECH = replace(SPEECH, prior_id=bytes.fromhex("407bf4b7e8245017"))
 TAGS = (Tag("TITLE", "cards/005"), Tag("LICENSE", "BSD-2-Clause"), Tag("COMMENT", "für immer\n永遠"))
 GUITAR = replace(
     CODED_SPEECH, channels=2, channel_coding=MID_SIDE, speakers=3, gain=0.5, n_samples=1600, packet_frames=16
-)  # fmt: skip
+)
 
 FILES = {
     "plain": Golden(HEADER, 1500),

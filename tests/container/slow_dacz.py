@@ -199,9 +199,16 @@ def read_block(data, start, header):
     need(len(data) >= end + 4, "truncated")
     need(crc32(data[start:end]) == int.from_bytes(data[end : end + 4], "little"), "crc")
     block = {
-        "kind": kind.decode(), "n_codebooks": n_codebooks, "n_frames": n_frames, "first_frame": first_frame,
-        "savings": savings, "raw": raw, "body": data[position:end], "start": start, "end": end + 4,
-    }  # fmt: skip
+        "kind": kind.decode(),
+        "n_codebooks": n_codebooks,
+        "n_frames": n_frames,
+        "first_frame": first_frame,
+        "savings": savings,
+        "raw": raw,
+        "body": data[position:end],
+        "start": start,
+        "end": end + 4,
+    }
     return block, end + 4
 
 
@@ -260,9 +267,40 @@ def read_segments(block, header, prior):
 # Entropy coding
 
 SQUASH = [
-    22, 36, 60, 98, 162, 267, 439, 720, 1179, 1921, 3108, 4971, 7812, 11955, 17625, 24743, 32768,
-    40793, 47911, 53581, 57724, 60565, 62428, 63615, 64357, 64816, 65097, 65269, 65374, 65438, 65476, 65500, 65514,
-]  # fmt: skip
+    22,
+    36,
+    60,
+    98,
+    162,
+    267,
+    439,
+    720,
+    1179,
+    1921,
+    3108,
+    4971,
+    7812,
+    11955,
+    17625,
+    24743,
+    32768,
+    40793,
+    47911,
+    53581,
+    57724,
+    60565,
+    62428,
+    63615,
+    64357,
+    64816,
+    65097,
+    65269,
+    65374,
+    65438,
+    65476,
+    65500,
+    65514,
+]
 
 
 def squash(z):
@@ -343,16 +381,39 @@ def decode_segment(prior, segment, below, channels, n_frames):
 
 
 def header_bytes(
-    magic=b"\x89DAC\r\n\x1a\n", version=1, flags=0, header_length=None,
-    model_sampling_rate=16000, hop_length=320, codebook_size=1024, sampling_rate=16000,
-    gain=0.5, n_samples=1500, packet_frames=4, n_codebooks=2, channels=2, channel_coding=0,
-    name_length=None, fingerprint=bytes(range(32)), model_name=b"toy", extensions=b"",
-):  # fmt: skip
+    magic=b"\x89DAC\r\n\x1a\n",
+    version=1,
+    flags=0,
+    header_length=None,
+    model_sampling_rate=16000,
+    hop_length=320,
+    codebook_size=1024,
+    sampling_rate=16000,
+    gain=0.5,
+    n_samples=1500,
+    packet_frames=4,
+    n_codebooks=2,
+    channels=2,
+    channel_coding=0,
+    name_length=None,
+    fingerprint=bytes(range(32)),
+    model_name=b"toy",
+    extensions=b"",
+):
     body = struct.pack(
-        "<IIIIfQHBBBB", model_sampling_rate, hop_length, codebook_size, sampling_rate, gain, n_samples,
-        packet_frames, n_codebooks, channels, channel_coding,
+        "<IIIIfQHBBBB",
+        model_sampling_rate,
+        hop_length,
+        codebook_size,
+        sampling_rate,
+        gain,
+        n_samples,
+        packet_frames,
+        n_codebooks,
+        channels,
+        channel_coding,
         len(model_name) if name_length is None else name_length,
-    )  # fmt: skip
+    )
     body += fingerprint + model_name + extensions
     length = 12 + len(body) + 4 if header_length is None else header_length
     data = magic + struct.pack("<BBH", version, flags, length) + body

@@ -70,8 +70,11 @@ HEADERS = {
     "flags": header_case("flags are set", 9, "flags != 0", flags=128),
     "coding": header_case("channel_coding is 2", 44, IN_BOUNDS, channel_coding=2),
     "mid-side-of-three": header_case(
-        "mid/side coding of 3", 44, "header.channel_coding == MID_SIDE and header.channels != 2",
-        channel_coding=1, channels=3,
+        "mid/side coding of 3",
+        44,
+        "header.channel_coding == MID_SIDE and header.channels != 2",
+        channel_coding=1,
+        channels=3,
     ),
     "length-82": header_case("too short", 10, "length <= NAME_OFFSET + CRC_BYTES", header_length=82),
     "length-0": header_case("too short", 10, "length <= NAME_OFFSET + CRC_BYTES", header_length=0),
@@ -88,12 +91,8 @@ HEADERS = {
     "gain-infinite": header_case("gain", 28, GAIN, gain=float("inf")),
     "gain-nan": header_case("gain", 28, GAIN, gain=float("nan")),
     "gain-tiny": header_case("gain", 28, GAIN, gain=2.0**-25),
-    "samples-2-53": header_case(
-        "n_samples is 9007199254740992", 32, SAMPLES, n_samples=2**53
-    ),
-    "packet-over-10-s": header_case(
-        "501 frames a packet are over 10 s", 40, SPAN, packet_frames=501
-    ),
+    "samples-2-53": header_case("n_samples is 9007199254740992", 32, SAMPLES, n_samples=2**53),
+    "packet-over-10-s": header_case("501 frames a packet are over 10 s", 40, SPAN, packet_frames=501),
     "packet-of-2-20-codes-and-more": header_case(
         "codes a packet", 40, PACKET_CODES, n_codebooks=64, channels=64, packet_frames=257
     ),
@@ -109,9 +108,7 @@ HEADERS = {
     "extension-unknown": extension_case(
         "may not be passed over", 0, "type_ < OPTIONAL", record(0x7FFF, b"ab")
     ),
-    "prior-of-7-bytes": extension_case(
-        "8 bytes, not 7", 2, "len(record) != length", record(1, bytes(7))
-    ),
+    "prior-of-7-bytes": extension_case("8 bytes, not 7", 2, "len(record) != length", record(1, bytes(7))),
     "speakers-of-5-bytes": extension_case(
         "4 bytes, not 5", 2, "len(record) != length", record(0x8002, b"\3\0\0\0\0")
     ),
@@ -126,7 +123,7 @@ HEADERS = {
     "tag-key-with-line-feed": extension_case(
         "control characters", 0, TAG_CONTROLS, record(0x8001, b"\1\n\1\0v")
     ),
-}  # fmt: skip
+}
 
 for field, (offset, values) in {
     "model_sampling_rate": (12, (0, 768_001, 2**32 - 1)),
@@ -161,9 +158,14 @@ def with_flip(data, byte):
 def coded_case(message, offset, check, body, module="blocks"):
     """A packet of 4 frames, 2 channels and 2 codebooks of 16 codes, coded with the tiny prior."""
     return packet_case(
-        message, offset, check, block_bytes(b"C", 2, 4, 0, body),
-        module=module, codebook_size=16, extensions=record(1, tiny.PRIOR.id),
-    )  # fmt: skip
+        message,
+        offset,
+        check,
+        block_bytes(b"C", 2, 4, 0, body),
+        module=module,
+        codebook_size=16,
+        extensions=record(1, tiny.PRIOR.id),
+    )
 
 
 LENGTH = len(BLOCKS[0])
@@ -193,16 +195,27 @@ PACKETS = {
     "body-crc": packet_case("a packet is damaged", 0, "not seal_holds(block.data)", with_flip(BLOCKS[1], 20)),
     "crc": packet_case("a packet is damaged", 0, "not seal_holds(block.data)", with_flip(BLOCKS[1], 34)),
     "padding": packet_case(
-        "padding bits of codebook 1", 12 + 3 + 2, "not is_coded and (not has_clear_padding(data, width, n_codes))",
-        BLOCKS[1], block_bytes(b"P", 2, 1, 4, bytes(5) + b"\x10"), module="packet",
+        "padding bits of codebook 1",
+        12 + 3 + 2,
+        "not is_coded and (not has_clear_padding(data, width, n_codes))",
+        BLOCKS[1],
+        block_bytes(b"P", 2, 1, 4, bytes(5) + b"\x10"),
+        module="packet",
     ),
     "code-too-large": packet_case(
-        "code 1000 in codebook 1", 12 + 10, "(highest := codes[:, k].max()) >= header.codebook_size",
-        block_bytes(b"P", 2, 4, 0, FULL_BYTES + segment([0] * 7 + [1000], 10)), codebook_size=1000, module="packet",
+        "code 1000 in codebook 1",
+        12 + 10,
+        "(highest := codes[:, k].max()) >= header.codebook_size",
+        block_bytes(b"P", 2, 4, 0, FULL_BYTES + segment([0] * 7 + [1000], 10)),
+        codebook_size=1000,
+        module="packet",
     ),
     "fewer-codebooks": packet_case(
-        "1 codebooks in a file of 2", 3, "head.n_codebooks not in (0, self.header.n_codebooks)",
-        four_frames(n_codebooks=1), module="sequence",
+        "1 codebooks in a file of 2",
+        3,
+        "head.n_codebooks not in (0, self.header.n_codebooks)",
+        four_frames(n_codebooks=1),
+        module="sequence",
     ),
     "gap": packet_case(
         "frame 4 should follow, not 5", 6, ORDER, BLOCKS[1], four_frames(first_frame=5), module="sequence"
@@ -215,16 +228,29 @@ PACKETS = {
         "frame 4 should follow, not 5", 6, ORDER, BLOCKS[1], end_bytes(5, 1500), module="sequence"
     ),
     "samples-unlike-header": packet_case(
-        "1499 samples, but the header says 1500", 12, "known is not None and n_samples != known",
-        BLOCKS[1], end_bytes(4, 1499), module="sequence",
+        "1499 samples, but the header says 1500",
+        12,
+        "known is not None and n_samples != known",
+        BLOCKS[1],
+        end_bytes(4, 1499),
+        module="sequence",
     ),
     "samples-beyond-frames": packet_case(
-        "1601 samples, but 4 frames stand for at most 1600", 12, "n_samples > max_samples(self.header, n_frames)",
-        BLOCKS[1], end_bytes(4, 1601), module="sequence", n_samples=2**64 - 1,
+        "1601 samples, but 4 frames stand for at most 1600",
+        12,
+        "n_samples > max_samples(self.header, n_frames)",
+        BLOCKS[1],
+        end_bytes(4, 1601),
+        module="sequence",
+        n_samples=2**64 - 1,
     ),
     "samples-of-no-frames": packet_case(
-        "1 samples, but 0 frames stand for at most 0", 12, "n_samples > max_samples(self.header, n_frames)",
-        end_bytes(0, 1), module="sequence", n_samples=2**64 - 1,
+        "1 samples, but 0 frames stand for at most 0",
+        12,
+        "n_samples > max_samples(self.header, n_frames)",
+        end_bytes(0, 1),
+        module="sequence",
+        n_samples=2**64 - 1,
     ),
     "trailing": packet_case(
         "something follows", 0, "self._source.take_up_to(1)", *BLOCKS[1:], b"\0", module="sequence"
@@ -236,9 +262,14 @@ PACKETS = {
         "names no prior", 2, "kind == CODED and header.prior_id is None", four_frames(kind=b"C")
     ),
     "coded-packet-too-long": packet_case(
-        "over 8192 codes", 4, "kind == CODED and header.channels * n_frames > MAX_CODED_CODES",
-        block_bytes(b"C", 2, 4097, 0, b"\1\1" + bytes(2 * 4097)), hop_length=1, packet_frames=4097,
-        codebook_size=16, extensions=record(1, tiny.PRIOR.id),
+        "over 8192 codes",
+        4,
+        "kind == CODED and header.channels * n_frames > MAX_CODED_CODES",
+        block_bytes(b"C", 2, 4097, 0, b"\1\1" + bytes(2 * 4097)),
+        hop_length=1,
+        packet_frames=4097,
+        codebook_size=16,
+        extensions=record(1, tiny.PRIOR.id),
     ),
     "mask-0": coded_case("without a coded segment", 12, "mask == 0", b"\0" + bytes(8)),
     "mask-of-three-codebooks": coded_case("too large", 12, VARINT, b"\4\1" + bytes(7)),
@@ -251,8 +282,12 @@ PACKETS = {
         "ends with a zero", 15, 'is_coded and data.endswith(b"\\0")', b"\1\2\1\0" + bytes(4), module="packet"
     ),
     "index-wrong": packet_case(
-        "does not say where", 12, "self._knows_all and entries != self._index.entries",
-        BLOCKS[1], index_bytes(4, [(0, LENGTH + 1)]), module="sequence",
+        "does not say where",
+        12,
+        "self._knows_all and entries != self._index.entries",
+        BLOCKS[1],
+        index_bytes(4, [(0, LENGTH + 1)]),
+        module="sequence",
     ),
     "index-descends": packet_case(
         "entry 1 of the index", 24, ASCENDS, BLOCKS[1], index_bytes(4, [(0, LENGTH), (1, LENGTH)])
@@ -271,25 +306,43 @@ PACKETS = {
         "frame 4 should follow, not 5", 6, ORDER, BLOCKS[1], index_bytes(5, [(0, LENGTH)]), module="sequence"
     ),
     "packet-after-index": packet_case(
-        "but the end mark follows", 2, "block.head.kind != END",
-        BLOCKS[1], index_bytes(4, [(0, LENGTH)]), BLOCKS[2], module="sequence",
+        "but the end mark follows",
+        2,
+        "block.head.kind != END",
+        BLOCKS[1],
+        index_bytes(4, [(0, LENGTH)]),
+        BLOCKS[2],
+        module="sequence",
     ),
     "index-length-wrong": packet_case(
-        "an index of 27 bytes, not 28", 20, INDEX_LENGTH,
-        BLOCKS[1], index_bytes(4, [(0, LENGTH)]), end_bytes(4, 1500, index_length=27), module="sequence",
+        "an index of 27 bytes, not 28",
+        20,
+        INDEX_LENGTH,
+        BLOCKS[1],
+        index_bytes(4, [(0, LENGTH)]),
+        end_bytes(4, 1500, index_length=27),
+        module="sequence",
     ),
     "index-length-of-none": packet_case(
-        "an index of 28 bytes, not 0", 20, INDEX_LENGTH,
-        BLOCKS[1], end_bytes(4, 1500, index_length=28), module="sequence",
+        "an index of 28 bytes, not 0",
+        20,
+        INDEX_LENGTH,
+        BLOCKS[1],
+        end_bytes(4, 1500, index_length=28),
+        module="sequence",
     ),
     "samples-2-53-in-end-mark": packet_case(
-        "samples, over 2", 12, "end.n_samples > MAX_SAMPLES",
-        BLOCKS[1], end_bytes(4, 2**53), n_samples=2**64 - 1,
+        "samples, over 2",
+        12,
+        "end.n_samples > MAX_SAMPLES",
+        BLOCKS[1],
+        end_bytes(4, 2**53),
+        n_samples=2**64 - 1,
     ),
     "cut": packet_case(
         "truncated: 16 more bytes of a packet", 20, "len(data) < n", BLOCKS[1][:20], module="stream"
     ),
-}  # fmt: skip
+}
 
 CASES = HEADERS | PACKETS
 

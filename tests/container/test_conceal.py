@@ -193,8 +193,9 @@ def test_verify_tells_all_that_is_wrong():
         data[starts[block] + 20] ^= 1
     verdict = verify(io.BytesIO(data), tiny.PRIOR)
     assert [(d.offset, d.first_frame, d.n_frames) for d in verdict.damages] == [
-        (starts[1], 30, 30), (starts[5], 150, 30),
-    ]  # fmt: skip
+        (starts[1], 30, 30),
+        (starts[5], 150, 30),
+    ]
     assert (verdict.n_frames, verdict.n_samples, verdict.lost_frames) == (250, 2497, 60)
     assert verdict.codes_checked
 

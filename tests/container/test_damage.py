@@ -20,9 +20,18 @@ from dacodec.errors import FormatError
 def live_file():
     """A file of other choices than the golden one: unknown length, an odd codebook size, an extension."""
     header = Header(
-        "m", bytes(32), 24000, 320, codebook_size=5, n_codebooks=3, sampling_rate=48000, channels=1,
-        n_samples=None, packet_frames=3, extensions=(Extension(0x9001, b"hello"),),
-    )  # fmt: skip
+        "m",
+        bytes(32),
+        24000,
+        320,
+        codebook_size=5,
+        n_codebooks=3,
+        sampling_rate=48000,
+        channels=1,
+        n_samples=None,
+        packet_frames=3,
+        extensions=(Extension(0x9001, b"hello"),),
+    )
     file = io.BytesIO()
     with Writer(file, header) as writer:
         writer.write(np.arange(12).reshape(1, 3, 4) % 5)

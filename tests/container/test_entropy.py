@@ -75,9 +75,18 @@ def test_any_prior_codes_and_shape(data):
     prior = prior_from_bytes(prior_data)
     packet_frames, n_frames = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 70))
     header = Header(
-        "m", bytes(32), 100, 10, codebook_size, n_codebooks, 100, channels, None,
-        packet_frames=packet_frames, prior_id=prior.id,
-    )  # fmt: skip
+        "m",
+        bytes(32),
+        100,
+        10,
+        codebook_size,
+        n_codebooks,
+        100,
+        channels,
+        None,
+        packet_frames=packet_frames,
+        prior_id=prior.id,
+    )
     codes = tiny.repetitive_codes(channels, n_codebooks, n_frames, codebook_size, seed=width)
     n_samples = max_samples(header, n_frames)
     coded = tiny.written(header, codes, n_samples, prior)

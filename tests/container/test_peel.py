@@ -61,11 +61,16 @@ def test_a_segment_is_coded_only_if_that_pays():
     """A first coded segment costs a byte for the mask and one for its saving, a later one a byte, an eighth two."""
     raw = [bytes(200)] * 9
     cases = {
-        (198,): [False], (197,): [True],
-        (200, 197): [False, True], (197, 199): [True, False], (197, 198): [True, True],
-        (197, *[200] * 6, 198): [True, *[False] * 6, False], (197, *[200] * 6, 197): [True, *[False] * 6, True],
-        (70, 71): [True, True], (300,): [False],
-    }  # fmt: skip
+        (198,): [False],
+        (197,): [True],
+        (200, 197): [False, True],
+        (197, 199): [True, False],
+        (197, 198): [True, True],
+        (197, *[200] * 6, 198): [True, *[False] * 6, False],
+        (197, *[200] * 6, 197): [True, *[False] * 6, True],
+        (70, 71): [True, True],
+        (300,): [False],
+    }
     for lengths, expected in cases.items():
         segments = chosen(raw, [bytes([1]) * length for length in lengths])
         assert [is_coded for _, is_coded in segments[: len(lengths)]] == expected, lengths

@@ -16,14 +16,15 @@ from dacodec.container.format import MAX_PACKET_CODES, MAX_SAMPLES
 from dacodec.container.header import max_samples
 from dacodec.errors import CodesError, FormatError
 
-NAMES = st.text(
-    st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=63
-).filter(lambda name: name != "builtin")  # fmt: skip
+NAMES = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=63).filter(
+    lambda name: name != "builtin"
+)
 FEW_OR_MANY = st.integers(1, 3) | st.integers(1, 255)
 EXTENSIONS = st.lists(
     st.builds(Extension, st.just(0x8000) | st.integers(0x8003, 0xFFFF), st.binary(max_size=9)),
-    max_size=3, unique_by=lambda extension: extension.type,
-).map(lambda extensions: tuple(sorted(extensions)))  # fmt: skip
+    max_size=3,
+    unique_by=lambda extension: extension.type,
+).map(lambda extensions: tuple(sorted(extensions)))
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc")) | st.sampled_from("\n\t"), max_size=20)
 TAGS = st.lists(st.builds(Tag, NAMES, TEXT), max_size=3).map(tuple)

@@ -109,8 +109,11 @@ def test_damage_before_and_behind_does_not_matter():
         stretch(io.BytesIO(data), 10, 30)
     packets = list(Reader(io.BytesIO(data), prior=tiny.PRIOR, conceal=True).packets(10, 30))
     assert [(p.first_frame, p.n_frames, p.is_lost) for p in packets] == [
-        (10, 4, False), (14, 7, True), (21, 7, False), (28, 2, False),
-    ]  # fmt: skip
+        (10, 4, False),
+        (14, 7, True),
+        (21, 7, False),
+        (28, 2, False),
+    ]
     data[starts[60] : starts[60] + 2] = b"xx"  # a head on the way
     np.testing.assert_array_equal(stretch(io.BytesIO(data), 450, 460, conceal=True), CODES[:, :, 450:460])
 

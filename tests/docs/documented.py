@@ -34,7 +34,7 @@ SHORTENED = [
     (r"(dacodec eval --model [\w./-]+)", r"\1 --limit 1 --opus 6 --n-quantizers 9", "one recording, one rate"),
     (r"=/data/", "=data/", "a folder of the test's"),
     (r"(validate\.py CACHE)", r"\1 --files 1", "a recording of each pool"),
-]  # fmt: skip
+]
 
 # Programs that need a sound card, another machine or FFmpeg: scripts that read and write what those would.
 STAND_INS = {

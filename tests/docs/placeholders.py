@@ -42,7 +42,7 @@ DATA_OF_44KHZ = [
 ]
 POOLS_OF_SMALL_2 = [
     "music", "instruments", "effects", "speech48", "speech44", "speech24", "speech22", "speech16",
-]  # fmt: skip
+]
 
 SMALL_CONFIG = """
 model: {encoder_hidden_size: 4, downsampling_ratios: [4, 4], decoder_hidden_size: 16, n_codebooks: 2, codebook_size: 64}
@@ -98,7 +98,7 @@ def hub_cache(folder: Path) -> None:
     save_model(
         repository / "snapshots" / ("a" * 40),
         downsampling_ratios=(2, 4, 8, 8), sampling_rate=44100, codebook_size=1024,
-    )  # fmt: skip
+    )
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("a" * 40)
 
@@ -138,7 +138,7 @@ def descript_weights(path: Path, model_folder: Path) -> None:
         "decoder_dim": config.decoder_hidden_size, "decoder_rates": list(config.downsampling_ratios[::-1]),
         "n_codebooks": config.n_codebooks, "codebook_size": config.codebook_size,
         "codebook_dim": config.codebook_dim, "sample_rate": config.sampling_rate,
-    }  # fmt: skip
+    }
     torch.save({"state_dict": state, "metadata": {"kwargs": kwargs}}, path)
 
 

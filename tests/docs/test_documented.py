@@ -43,7 +43,7 @@ def test_command(command, template, hub_cache, tmp_path):
         "PATH": os.pathsep.join([tools, str(BIN), os.environ["PATH"]]),
         "PYTHONPATH": os.pathsep.join([tools, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
         "HF_HUB_CACHE": str(hub_cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+    }
     script = f"set -euo pipefail; trap - INT; {command.shortened}"
     run = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, timeout=300, check=False
@@ -64,7 +64,7 @@ def test_python(block, template, tmp_path, monkeypatch):
         "codec": codec, "audio": noise, "state": None, "state2": None, "n_samples": None,
         "tokens": codec.encode(noise[0], 44100).codes[0], "clips": [noise[0], noise], "sampling_rates": [16000, 48000],
         "model": placeholders.SpeakingModel(), "inputs": {}, "play": lambda samples, sampling_rate: None,
-    }  # fmt: skip
+    }
     exec(compile(block.text, block.place, "exec"), names)
 
 

@@ -142,14 +142,20 @@ def test_processes_measure_the_same(codec, no_opus):
 
 def test_scores_of_a_pair():
     quiet = evaluate_pair(
-        Audio(sine(300)[None], RATE), Audio(0.1 * sine(300)[None, :-7], RATE), ("a", "b"), speech=False,
+        Audio(sine(300)[None], RATE),
+        Audio(0.1 * sine(300)[None, :-7], RATE),
+        ("a", "b"),
+        speech=False,
         metrics=METRICS[:3],
-    )  # fmt: skip
+    )
     assert quiet.scores[0].values["mel"] == pytest.approx(0, abs=1e-3)
     other_rate = evaluate_pair(
-        Audio(sine(300)[None], RATE), Audio(sine(300, rate=16000)[None], 16000), ("a", "b"), speech=False,
+        Audio(sine(300)[None], RATE),
+        Audio(sine(300, rate=16000)[None], 16000),
+        ("a", "b"),
+        speech=False,
         metrics=METRICS[2:3],
-    )  # fmt: skip
+    )
     assert other_rate.scores[0].values["si_sdr_db"] > 20
 
 
@@ -260,9 +266,22 @@ def test_the_command(codec, no_opus, tmp_path, monkeypatch):
     write(folder / "b.wav", sine(310)[None], RATE)
     (folder / "c.wav").write_bytes(b"RIFF")
     run = CliRunner().invoke(
-        app, ["eval", str(tmp_path / "in"), "--model", str(tmp_path / "tiny"), "--n-quantizers", "1,3", "--opus", "",
-              "--json", str(tmp_path / "s.json"), "--html", str(tmp_path / "s.html")],
-    )  # fmt: skip
+        app,
+        [
+            "eval",
+            str(tmp_path / "in"),
+            "--model",
+            str(tmp_path / "tiny"),
+            "--n-quantizers",
+            "1,3",
+            "--opus",
+            "",
+            "--json",
+            str(tmp_path / "s.json"),
+            "--html",
+            str(tmp_path / "s.html"),
+        ],
+    )
     assert run.exit_code == 0, run.output
     stored = json.loads((tmp_path / "s.json").read_text())
     assert len(stored["files"]) == 4

@@ -38,9 +38,16 @@ def test_masks_tell_what_is_real(padding, max_length):
         assert n == (min(len(item), whole) if padding.get("truncation") else len(item))
 
 
-@pytest.mark.parametrize("item", [[0.25, -1], np.array([0.25, -1]), np.array([[0.25, -1]], np.float16),
-                                  torch.tensor([0.25, -1], requires_grad=True),
-                                  torch.tensor([[0.25, -1]], dtype=torch.bfloat16)])  # fmt: skip
+@pytest.mark.parametrize(
+    "item",
+    [
+        [0.25, -1],
+        np.array([0.25, -1]),
+        np.array([[0.25, -1]], np.float16),
+        torch.tensor([0.25, -1], requires_grad=True),
+        torch.tensor([[0.25, -1]], dtype=torch.bfloat16),
+    ],
+)
 def test_items_of_any_kind(item):
     for raw_audio in (item, [item]):
         values = extract(raw_audio, return_tensors="np")["input_values"]
@@ -50,12 +57,21 @@ def test_items_of_any_kind(item):
 
 def test_a_model_takes_the_batch_and_each_item_is_coded_as_alone():
     torch.manual_seed(1)
-    model = DacModel(
-        DacConfig(
-            encoder_hidden_size=4, decoder_hidden_size=8, downsampling_ratios=(2, 3), n_codebooks=2,
-            codebook_size=16, codebook_dim=4, sampling_rate=24000,
+    model = (
+        DacModel(
+            DacConfig(
+                encoder_hidden_size=4,
+                decoder_hidden_size=8,
+                downsampling_ratios=(2, 3),
+                n_codebooks=2,
+                codebook_size=16,
+                codebook_dim=4,
+                sampling_rate=24000,
+            )
         )
-    ).double().eval()  # fmt: skip
+        .double()
+        .eval()
+    )
     items = [np.random.default_rng(n).uniform(-1, 1, n) for n in (100, 61, 7)]
     with torch.no_grad():
         together = model(**extract(items, return_tensors="pt").to(torch.float64))

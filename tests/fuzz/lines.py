@@ -31,16 +31,37 @@ FILES = [
 ]
 FILES += ["sequence", "stream"]
 WRITING = {
-    "pack", "encode", "_finished", "_carry", "encode_segments", "decisions", "encode_packets", "chosen",
-    "default_packet_frames", "prior_of_model", "_squash_table", "write_all",
-}  # fmt: skip
+    "pack",
+    "encode",
+    "_finished",
+    "_carry",
+    "encode_segments",
+    "decisions",
+    "encode_packets",
+    "chosen",
+    "default_packet_frames",
+    "prior_of_model",
+    "_squash_table",
+    "write_all",
+}
 # Lines that no file reaches: for who makes a Header or prior from Python, and 2^32 frames or 65535 entries.
 BEYOND_FILES = (
-    "default_packet_frames(", '"packet_frames", frames)', "fingerprint must be", "model_name cannot be written",
-    "except UnicodeEncodeError", "over {MAX_HEADER_BYTES}", "prior_id must be", "cannot be written as UTF-8",
-    "the tag {key} has", "this version.", "types of later versions", "raise FormatError(f\"more than {MAX_FRAMES}",
-    "self.entries[::2]", "self._distance *= 2", "self.add(first_frame, offset)",
-)  # fmt: skip
+    "default_packet_frames(",
+    '"packet_frames", frames)',
+    "fingerprint must be",
+    "model_name cannot be written",
+    "except UnicodeEncodeError",
+    "over {MAX_HEADER_BYTES}",
+    "prior_id must be",
+    "cannot be written as UTF-8",
+    "the tag {key} has",
+    "this version.",
+    "types of later versions",
+    'raise FormatError(f"more than {MAX_FRAMES}',
+    "self.entries[::2]",
+    "self._distance *= 2",
+    "self.add(first_frame, offset)",
+)
 
 
 def main():

@@ -19,9 +19,17 @@ BAD = Path(__file__).parents[1] / "bad_files"
 def seeds():
     yield "golden", GOLDEN
     small = replace(
-        tiny.HEADER, packet_frames=3, model_sampling_rate=10, sampling_rate=10, tags=(), channels=1,
-        channel_coding=0, speakers=4, n_codebooks=2, codebook_size=16,
-    )  # fmt: skip
+        tiny.HEADER,
+        packet_frames=3,
+        model_sampling_rate=10,
+        sampling_rate=10,
+        tags=(),
+        channels=1,
+        channel_coding=0,
+        speakers=4,
+        n_codebooks=2,
+        codebook_size=16,
+    )
     codes = np.full((1, 2, 7), 4)
     # Any bytes are a coded segment. Short ones keep the fuzzer fast.
     blocks = [

@@ -8,9 +8,14 @@ from weights import random_audio
 from dacodec.integrations.transformers import DacModel
 
 SHAPE = dict(
-    encoder_hidden_size=4, decoder_hidden_size=16, downsampling_ratios=(2, 3), n_codebooks=3,
-    codebook_size=16, codebook_dim=4, sampling_rate=24000,
-)  # fmt: skip
+    encoder_hidden_size=4,
+    decoder_hidden_size=16,
+    downsampling_ratios=(2, 3),
+    n_codebooks=3,
+    codebook_size=16,
+    codebook_dim=4,
+    sampling_rate=24000,
+)
 HOP = 6
 
 

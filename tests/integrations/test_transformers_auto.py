@@ -150,21 +150,35 @@ def test_other_models_are_as_before(registered):
 # Models with parts of a DAC in them: https://huggingface.co/docs/transformers/model_doc/xcodec
 
 PARTS = dict(
-    encoder_hidden_size=4, decoder_hidden_size=16, downsampling_ratios=[4, 2], upsampling_ratios=[4, 2],
+    encoder_hidden_size=4,
+    decoder_hidden_size=16,
+    downsampling_ratios=[4, 2],
+    upsampling_ratios=[4, 2],
     hidden_size=8,
-)  # fmt: skip
+)
 
 
 def other_model(kind):
     """A tiny model of that kind, with its acoustic part made as its published configs say."""
     semantic = dict(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(8, 8),
-        conv_kernel=(10, 3), conv_stride=(4, 2), num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
-    )  # fmt: skip
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8, 8),
+        conv_kernel=(10, 3),
+        conv_stride=(4, 2),
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )
     config = model_class(kind).config_class(
-        acoustic_model_config=dict(PARTS), semantic_model_config=dict(semantic, model_type="hubert"),
-        codebook_size=16, codebook_dim=24, strides=[1, 1], channel_ratios=[1, 1],
-    )  # fmt: skip
+        acoustic_model_config=dict(PARTS),
+        semantic_model_config=dict(semantic, model_type="hubert"),
+        codebook_size=16,
+        codebook_dim=24,
+        strides=[1, 1],
+        channel_ratios=[1, 1],
+    )
     torch.manual_seed(0)
     return model_class(kind)(config)
 

@@ -21,8 +21,12 @@ def dia_processor(folder, model):
 
 
 DIA = dict(
-    delay_pattern=[0, 2, 3], bos_token_id=18, eos_token_id=16, pad_token_id=17, sampling_rate=24000,
-)  # fmt: skip
+    delay_pattern=[0, 2, 3],
+    bos_token_id=18,
+    eos_token_id=16,
+    pad_token_id=17,
+    sampling_rate=24000,
+)
 
 
 def test_dia(registered, tmp_path):
@@ -135,14 +139,29 @@ def test_trainer(tmp_path, checkpointing):
         return dict(extractor(clips, sampling_rate=24000, return_tensors="pt"))
 
     arguments = transformers.TrainingArguments(
-        output_dir=str(tmp_path / "run"), per_device_train_batch_size=4, max_steps=12, learning_rate=3e-3,
-        logging_steps=1, save_steps=6, report_to=[], use_cpu=True, gradient_checkpointing=checkpointing, seed=0,
-        remove_unused_columns=False, eval_strategy="steps", eval_steps=6, label_names=["padding_mask"],
-    )  # fmt: skip
+        output_dir=str(tmp_path / "run"),
+        per_device_train_batch_size=4,
+        max_steps=12,
+        learning_rate=3e-3,
+        logging_steps=1,
+        save_steps=6,
+        report_to=[],
+        use_cpu=True,
+        gradient_checkpointing=checkpointing,
+        seed=0,
+        remove_unused_columns=False,
+        eval_strategy="steps",
+        eval_steps=6,
+        label_names=["padding_mask"],
+    )
     trainer = CodecTrainer(
-        model=model, args=arguments, data_collator=collate, train_dataset=Clips(), eval_dataset=Clips(),
+        model=model,
+        args=arguments,
+        data_collator=collate,
+        train_dataset=Clips(),
+        eval_dataset=Clips(),
         processing_class=extractor,
-    )  # fmt: skip
+    )
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     after = trainer.evaluate()["eval_loss"]

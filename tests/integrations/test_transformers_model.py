@@ -300,8 +300,13 @@ def test_initial_weights_are_the_plain_classes():
     torch.manual_seed(0)
     ours, plain = DacModel(config), dacodec.DacModel(config.plain())
     for (name, a), b in zip(ours.named_parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(a.std() if a.numel() > 64 else a.mean(), b.std() if b.numel() > 64 else b.mean(),
-                                   rtol=0.2, atol=0.06, msg=name)  # fmt: skip
+        torch.testing.assert_close(
+            a.std() if a.numel() > 64 else a.mean(),
+            b.std() if b.numel() > 64 else b.mean(),
+            rtol=0.2,
+            atol=0.06,
+            msg=name,
+        )
 
 
 def test_numbers_about_the_model(tmp_path):

@@ -17,8 +17,12 @@ from dacodec.tokens import LAYOUTS, Cut, Layout, apply, invert
 
 LAYOUT = Layout("small-dia", (0, 2, 3), begin=18, end=16, padding=17, codebook_size=16, vocabulary=20)
 DIA = dict(
-    delay_pattern=[0, 2, 3], bos_token_id=18, eos_token_id=16, pad_token_id=17, sampling_rate=24000,
-)  # fmt: skip
+    delay_pattern=[0, 2, 3],
+    bos_token_id=18,
+    eos_token_id=16,
+    pad_token_id=17,
+    sampling_rate=24000,
+)
 TEXT = ["[S1] Hello.", "[S2] Bye."]
 
 
@@ -37,16 +41,29 @@ def dia(folder):
     """A tiny Dia of random weights, and its processor."""
     torch.manual_seed(3)
     small = dict(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, head_dim=8,
-    )  # fmt: skip
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        head_dim=8,
+    )
     config = transformers.DiaConfig(
         encoder_config=dict(small, num_key_value_heads=2, vocab_size=256),
         decoder_config=dict(
-            small, num_key_value_heads=1, cross_num_attention_heads=2, cross_head_dim=8, cross_num_key_value_heads=2,
-            cross_hidden_size=16, vocab_size=20, num_channels=3, bos_token_id=18, eos_token_id=16, pad_token_id=17,
+            small,
+            num_key_value_heads=1,
+            cross_num_attention_heads=2,
+            cross_head_dim=8,
+            cross_num_key_value_heads=2,
+            cross_hidden_size=16,
+            vocab_size=20,
+            num_channels=3,
+            bos_token_id=18,
+            eos_token_id=16,
+            pad_token_id=17,
         ),
         delay_pattern=[0, 2, 3],
-    )  # fmt: skip
+    )
     model = transformers.DiaForConditionalGeneration(config).eval()
     model.generation_config = transformers.GenerationConfig(
         bos_token_id=18, eos_token_id=16, pad_token_id=17, decoder_start_token_id=18, max_length=40

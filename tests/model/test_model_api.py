@@ -14,9 +14,13 @@ from dacodec.model import DacEncoderOutput, DacModel
 
 def make_model(**changes):
     fields = dict(
-        encoder_hidden_size=4, decoder_hidden_size=32, downsampling_ratios=(2, 4), n_codebooks=4,
-        codebook_size=64, sampling_rate=16000,
-    )  # fmt: skip
+        encoder_hidden_size=4,
+        decoder_hidden_size=32,
+        downsampling_ratios=(2, 4),
+        n_codebooks=4,
+        codebook_size=64,
+        sampling_rate=16000,
+    )
     model = DacModel(DacConfig(**(fields | changes)))
     shapes = {key: value.shape for key, value in model.state_dict().items()}
     model.load_state_dict(random_weights(shapes, seed=1))
@@ -197,9 +201,14 @@ def test_config_round_trip_and_borders():
     with pytest.raises(ConfigError, match=r"unknown keys: \['n_codebook'\]"):
         DacConfig.from_dict({"n_codebook": 3})
     for wrong in (
-        dict(downsampling_ratios=[2, 0]), dict(downsampling_ratios=[]), dict(codebook_size=1000),
-        dict(decoder_hidden_size=40), dict(sampling_rate=0), dict(quantizer_dropout=1.5), dict(n_codebooks=0),
-    ):  # fmt: skip
+        dict(downsampling_ratios=[2, 0]),
+        dict(downsampling_ratios=[]),
+        dict(codebook_size=1000),
+        dict(decoder_hidden_size=40),
+        dict(sampling_rate=0),
+        dict(quantizer_dropout=1.5),
+        dict(n_codebooks=0),
+    ):
         with pytest.raises(ConfigError):
             DacConfig(**wrong)
     with pytest.raises(ConfigError, match="hop_length 512 contradicts"):

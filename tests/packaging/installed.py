@@ -17,8 +17,12 @@ def run(*command, environment=None, **options):
     return subprocess.run(
         list(map(str, command)),
         env={**BARE, **(environment or {})},
-        capture_output=True, encoding="utf-8", timeout=300, check=False, **options,
-    )  # fmt: skip
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+        **options,
+    )
 
 
 def dacodec(*args, **options):

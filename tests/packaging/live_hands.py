@@ -66,8 +66,15 @@ def test_nothing_can_be_written_but_outputs(expected, tmp_path):
     assert (
         there_and_back(*command, PYTHON.with_name("dacodec"), cwd=tmp_path, environment=nowhere) == expected
     )
-    done = run(*command, PYTHON.with_name("dacodec"), "encode", SPEECH, "--model", "descript/dac_44khz",
-               environment=nowhere | {"HF_HUB_OFFLINE": "0"})  # fmt: skip
+    done = run(
+        *command,
+        PYTHON.with_name("dacodec"),
+        "encode",
+        SPEECH,
+        "--model",
+        "descript/dac_44khz",
+        environment=nowhere | {"HF_HUB_OFFLINE": "0"},
+    )
     assert (done.returncode, done.stderr.count("\n")) == (6, 1)
     done = run(*command, PYTHON.with_name("dacodec"), "encode", SPEECH, "-o", PYTHON.parents[1] / "x.dacz")
     assert done.returncode == 7

@@ -48,8 +48,20 @@ def narrow(ratios, n_codebooks, *, encoder=4, decoder=32, size=1024, dim=8, hidd
     return config if hidden_size is None else {**config, "hidden_size": hidden_size}
 
 
-def case(name, config, frames, extra=0, *, seed, batch=1, n_quantizers=None, counts=None, mode="eval",
-         gradients=False, float64=True):  # fmt: skip
+def case(
+    name,
+    config,
+    frames,
+    extra=0,
+    *,
+    seed,
+    batch=1,
+    n_quantizers=None,
+    counts=None,
+    mode="eval",
+    gradients=False,
+    float64=True,
+):
     """`frames` whole hops of audio, and `extra` samples."""
     return {
         "name": name,
@@ -71,29 +83,96 @@ def golden_cases():
     return [
         case("one_hop", narrow([2, 4], 1, size=16, dim=4), 1, seed=1, gradients=True),
         case("two_strides", narrow([2, 4], 4, size=64), 50, seed=102, batch=4, mode="train", gradients=True),
-        case("two_strides_counts", narrow([2, 4], 4, **small, size=64), 50, seed=3, batch=4,
-             counts=[2, 4, 1, 3], mode="counts", gradients=True),
-        case("odd_strides", narrow([3, 5], 4, **small, size=64), 40, 7, seed=4, batch=2, n_quantizers=3,
-             gradients=True),
-        case("odd_strides_counts", narrow([3, 5], 6, **small, size=256), 30, 4, seed=5, batch=2,
-             counts=[5, 2], mode="counts", gradients=True),
-        case("three_strides", narrow([5, 2, 3], 3, **small, size=16, dim=2), 33, 1, seed=6, batch=2,
-             n_quantizers=1, gradients=True),
+        case(
+            "two_strides_counts",
+            narrow([2, 4], 4, **small, size=64),
+            50,
+            seed=3,
+            batch=4,
+            counts=[2, 4, 1, 3],
+            mode="counts",
+            gradients=True,
+        ),
+        case(
+            "odd_strides",
+            narrow([3, 5], 4, **small, size=64),
+            40,
+            7,
+            seed=4,
+            batch=2,
+            n_quantizers=3,
+            gradients=True,
+        ),
+        case(
+            "odd_strides_counts",
+            narrow([3, 5], 6, **small, size=256),
+            30,
+            4,
+            seed=5,
+            batch=2,
+            counts=[5, 2],
+            mode="counts",
+            gradients=True,
+        ),
+        case(
+            "three_strides",
+            narrow([5, 2, 3], 3, **small, size=16, dim=2),
+            33,
+            1,
+            seed=6,
+            batch=2,
+            n_quantizers=1,
+            gradients=True,
+        ),
         case("primes", narrow([2, 3, 5, 7], 6, **small, size=256), 24, 100, seed=7, batch=3),
-        case("five_strides", narrow([2, 2, 2, 2, 3], 5, encoder=2, decoder=32, size=512), 30, seed=8, batch=4,
-             n_quantizers=1),
-        case("16khz_narrow", narrow([2, 4, 5, 8], 12, encoder=3, decoder=48), 20, seed=9, batch=2,
-             n_quantizers=12),
-        case("44khz_narrow", narrow([2, 4, 8, 8], 9, **small, size=128, rate=44100), 12, 1, seed=10, batch=2,
-             n_quantizers=5, gradients=True),
-        case("44khz_narrow_train", narrow([2, 4, 8, 8], 9, **small, size=128, rate=44100), 12, seed=11,
-             mode="train", gradients=True),
-        case("hidden_size", narrow([2, 4, 8, 8], 18, **small, hidden_size=12, rate=44100), 16, 3, seed=12,
-             n_quantizers=17),
+        case(
+            "five_strides",
+            narrow([2, 2, 2, 2, 3], 5, encoder=2, decoder=32, size=512),
+            30,
+            seed=8,
+            batch=4,
+            n_quantizers=1,
+        ),
+        case(
+            "16khz_narrow",
+            narrow([2, 4, 5, 8], 12, encoder=3, decoder=48),
+            20,
+            seed=9,
+            batch=2,
+            n_quantizers=12,
+        ),
+        case(
+            "44khz_narrow",
+            narrow([2, 4, 8, 8], 9, **small, size=128, rate=44100),
+            12,
+            1,
+            seed=10,
+            batch=2,
+            n_quantizers=5,
+            gradients=True,
+        ),
+        case(
+            "44khz_narrow_train",
+            narrow([2, 4, 8, 8], 9, **small, size=128, rate=44100),
+            12,
+            seed=11,
+            mode="train",
+            gradients=True,
+        ),
+        case(
+            "hidden_size",
+            narrow([2, 4, 8, 8], 18, **small, hidden_size=12, rate=44100),
+            16,
+            3,
+            seed=12,
+            n_quantizers=17,
+        ),
         case("ten_seconds", narrow([2, 4, 5, 8], 2, **small, rate=8000), 250, seed=13),
-        *(case(f"full_{name}", config, 10, seed=20 + i, float64=False)
-          for i, (name, config) in enumerate(RELEASED.items())),
-    ]  # fmt: skip
+        *(
+            case(f"full_{name}", config, 10, seed=20 + i, float64=False)
+            for i, (name, config) in enumerate(RELEASED.items())
+        ),
+    ]
 
 
 def live_cases():
@@ -139,8 +218,9 @@ def live_cases():
         case(f"full_{name}", config, 20, 3, seed=200 + i, gradients=True)
         for i, (name, config) in enumerate(RELEASED.items())
     ]
-    counts = case("full_counts", RELEASED["44khz"], 8, seed=210, batch=2, counts=[4, 9], mode="counts",
-                  gradients=True)  # fmt: skip
+    counts = case(
+        "full_counts", RELEASED["44khz"], 8, seed=210, batch=2, counts=[4, 9], mode="counts", gradients=True
+    )
     long = [
         case("44khz_10s", narrow([2, 4, 8, 8], 9, rate=44100), 0, 441000, seed=211),
         case("full_16khz_10s", RELEASED["16khz"], 0, 160000, seed=212, float64=False),

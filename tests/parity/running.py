@@ -147,9 +147,13 @@ def compare(results, reference, model, allowed=None) -> tuple[CodeAgreement, dic
     """
     state, allowed = model.state_dict(), allowed or {}
     agreement = compare_codes(
-        results["audio_codes"], reference["audio_codes"], results["latents"], reference["latents"], state,
+        results["audio_codes"],
+        reference["audio_codes"],
+        results["latents"],
+        reference["latents"],
+        state,
         allowed.get("latents' worst", MAX_LATENT_ERROR),
-    )  # fmt: skip
+    )
     reference = dict(reference)
     results = dict(results)
     gradients, others = only_gradients(results), only_gradients(reference)

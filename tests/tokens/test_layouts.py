@@ -76,8 +76,11 @@ def test_the_picture():
         [17, 17, 16],
     ]
     assert apply(np.arange(4).reshape(2, 2), replace(FLAT, codebook_size=4)).tolist() == [
-        [0, 0], [2, 0], [3, 8], [1, 9],
-    ]  # fmt: skip
+        [0, 0],
+        [2, 0],
+        [3, 8],
+        [1, 9],
+    ]
 
 
 @pytest.mark.parametrize("layout", ALL, ids=lambda layout: layout.name)

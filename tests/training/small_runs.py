@@ -15,9 +15,15 @@ from dacodec.training.discriminators import DiscriminatorConfig
 
 RATE = 8000
 MODEL = DacConfig(
-    encoder_hidden_size=4, downsampling_ratios=(4, 5), decoder_hidden_size=16, n_codebooks=3,
-    codebook_size=16, codebook_dim=4, quantizer_dropout=0.5, sampling_rate=RATE,
-)  # fmt: skip
+    encoder_hidden_size=4,
+    downsampling_ratios=(4, 5),
+    decoder_hidden_size=16,
+    n_codebooks=3,
+    codebook_size=16,
+    codebook_dim=4,
+    quantizer_dropout=0.5,
+    sampling_rate=RATE,
+)
 DISCRIMINATOR = DiscriminatorConfig(periods=(2, 3), fft_sizes=(256,), width=0.05)
 
 

@@ -98,9 +98,14 @@ def one_thread():
 
 def test_killed_at_any_step_a_run_goes_on_with_the_same_losses(tmp_path, one_thread):
     settings = config(
-        tmp_path, steps=9, log_steps=1, checkpoint_minutes=0.0, deterministic=True, keep_checkpoints=2,
+        tmp_path,
+        steps=9,
+        log_steps=1,
+        checkpoint_minutes=0.0,
+        deterministic=True,
+        keep_checkpoints=2,
         codebooks=CodebookConfig(initialise_step=2, revive_steps=3),
-    )  # fmt: skip
+    )
     fit(settings)
     killed = tmp_path / "killed"
     save_config(replace(settings, out=str(killed)), tmp_path / "killed.yaml")
@@ -270,11 +275,19 @@ def test_the_light_form_has_both_networks_in_half_precision(light):
 
 
 def test_a_run_begins_from_the_light_form(tmp_path, light):
-    result = fit(config(tmp_path, model=None, init=str(light), steps=1, ema_decay=0.0,
-                        generator_optimizer=replace(config(tmp_path).generator_optimizer, learning_rate=0.0),
-                        discriminator_optimizer=replace(
-                            config(tmp_path).generator_optimizer, learning_rate=0.0, weight_decay=0.0
-                        )))  # fmt: skip
+    result = fit(
+        config(
+            tmp_path,
+            model=None,
+            init=str(light),
+            steps=1,
+            ema_decay=0.0,
+            generator_optimizer=replace(config(tmp_path).generator_optimizer, learning_rate=0.0),
+            discriminator_optimizer=replace(
+                config(tmp_path).generator_optimizer, learning_rate=0.0, weight_decay=0.0
+            ),
+        )
+    )
     for name in ("model", "discriminator"):
         before, after = (load_file(folder / f"{name}.safetensors") for folder in (light, result.model))
         for key, x in before.items():

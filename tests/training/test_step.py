@@ -33,9 +33,11 @@ def batch(step, size=4):
 
 def adamw(network, optimizer):
     return torch.optim.AdamW(
-        network.parameters(), lr=optimizer.learning_rate, betas=optimizer.betas,
+        network.parameters(),
+        lr=optimizer.learning_rate,
+        betas=optimizer.betas,
         weight_decay=optimizer.weight_decay,
-    )  # fmt: skip
+    )
 
 
 def make_step(settings, model, judge):
@@ -48,9 +50,16 @@ def make_step(settings, model, judge):
         judge, adamw(judge, settings.discriminator_optimizer)
     )
     return TrainingStep(
-        fabric, settings, generator, generator_optimizer, MODEL.sampling_rate, autocast,
-        discriminator, discriminator_optimizer, judge,
-    )  # fmt: skip
+        fabric,
+        settings,
+        generator,
+        generator_optimizer,
+        MODEL.sampling_rate,
+        autocast,
+        discriminator,
+        discriminator_optimizer,
+        judge,
+    )
 
 
 def obvious_steps(settings, model, judge, n_steps):
@@ -90,9 +99,15 @@ def obvious_steps(settings, model, judge, n_steps):
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.generator_optimizer.max_grad_norm)
         g.step()
         reports.append(
-            {"mel": mel, "adversarial": adversarial, "feature": feature, "discriminator": d_loss,
-             "commitment": per_item[0], "codebook": per_item[1]}
-        )  # fmt: skip
+            {
+                "mel": mel,
+                "adversarial": adversarial,
+                "feature": feature,
+                "discriminator": d_loss,
+                "commitment": per_item[0],
+                "codebook": per_item[1],
+            }
+        )
     return [{name: loss.item() for name, loss in report.items()} for report in reports]
 
 
@@ -158,9 +173,12 @@ def test_in_bfloat16_the_quantizer_and_the_spectra_stay_in_float32(tmp_path):
     )
     mixed = run(config(tmp_path, precision="bf16-mixed"), model, judge, 1)
     assert seen == {
-        "encoder": torch.bfloat16, "latents": torch.float32, "coded": torch.float32,
-        "view": torch.float32, "map": torch.bfloat16,
-    }  # fmt: skip
+        "encoder": torch.bfloat16,
+        "latents": torch.float32,
+        "coded": torch.float32,
+        "view": torch.float32,
+        "map": torch.bfloat16,
+    }
     same(mixed, run(config(tmp_path), *networks(), 1), 0.1)
 
 

@@ -104,20 +104,93 @@ def next_file(source: Source, content: Content) -> bool:
 # WAV and its big sisters
 
 _TAGS = {
-    0x0002: "MS ADPCM", 0x0011: "IMA ADPCM", 0x0031: "GSM 6.10", 0x0040: "G.721", 0x0042: "G.723.1", 0x0045: "G.726",
-    0x0050: "MPEG layer 2", 0x0055: "MP3", 0x0064: "G.726", 0x0065: "G.722", 0x0083: "G.729", 0x00FF: "AAC",
-    0x0160: "WMA 1", 0x0161: "WMA 2", 0x0162: "WMA Pro", 0x0163: "WMA Lossless", 0x028F: "G.722", 0x0270: "ATRAC3",
-    0x1600: "AAC", 0x1602: "AAC", 0x2000: "AC-3", 0x2001: "DTS", 0x566F: "Vorbis", 0x674F: "Vorbis", 0x704F: "Opus",
+    0x0002: "MS ADPCM",
+    0x0011: "IMA ADPCM",
+    0x0031: "GSM 6.10",
+    0x0040: "G.721",
+    0x0042: "G.723.1",
+    0x0045: "G.726",
+    0x0050: "MPEG layer 2",
+    0x0055: "MP3",
+    0x0064: "G.726",
+    0x0065: "G.722",
+    0x0083: "G.729",
+    0x00FF: "AAC",
+    0x0160: "WMA 1",
+    0x0161: "WMA 2",
+    0x0162: "WMA Pro",
+    0x0163: "WMA Lossless",
+    0x028F: "G.722",
+    0x0270: "ATRAC3",
+    0x1600: "AAC",
+    0x1602: "AAC",
+    0x2000: "AC-3",
+    0x2001: "DTS",
+    0x566F: "Vorbis",
+    0x674F: "Vorbis",
+    0x704F: "Opus",
     0xF1AC: "FLAC",
-}  # fmt: skip
+}
 _KNOWN_CHUNKS = frozenset(
     [
-        *[b"fmt ", b"data", b"LIST", b"fact", b"bext", b"cue ", b"smpl", b"inst", b"iXML", b"JUNK", b"junk", b"PEAK"],
-        *[b"id3 ", b"ID3 ", b"PAD ", b"FLLR", b"axml", b"chna", b"ds64", b"cart", b"DISP", b"afsp", b"plst", b"levl"],
-        *[b"COMM", b"SSND", b"FVER", b"MARK", b"INST", b"MIDI", b"AESD", b"APPL", b"COMT", b"NAME", b"AUTH", b"ANNO"],
-        *[b"(c) ", b"CHAN", b"basc", b"trns", b"umid", b"_PMX", b"minf", b"elm1", b"regn", b"acid", b"strc", b"SAUR"],
+        *[
+            b"fmt ",
+            b"data",
+            b"LIST",
+            b"fact",
+            b"bext",
+            b"cue ",
+            b"smpl",
+            b"inst",
+            b"iXML",
+            b"JUNK",
+            b"junk",
+            b"PEAK",
+        ],
+        *[
+            b"id3 ",
+            b"ID3 ",
+            b"PAD ",
+            b"FLLR",
+            b"axml",
+            b"chna",
+            b"ds64",
+            b"cart",
+            b"DISP",
+            b"afsp",
+            b"plst",
+            b"levl",
+        ],
+        *[
+            b"COMM",
+            b"SSND",
+            b"FVER",
+            b"MARK",
+            b"INST",
+            b"MIDI",
+            b"AESD",
+            b"APPL",
+            b"COMT",
+            b"NAME",
+            b"AUTH",
+            b"ANNO",
+        ],
+        *[
+            b"(c) ",
+            b"CHAN",
+            b"basc",
+            b"trns",
+            b"umid",
+            b"_PMX",
+            b"minf",
+            b"elm1",
+            b"regn",
+            b"acid",
+            b"strc",
+            b"SAUR",
+        ],
     ]
-)  # fmt: skip
+)
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 
@@ -198,12 +271,23 @@ def _w64(source: Source) -> Content:
 # AIFF
 
 _AIFC: dict[bytes, tuple[Kind, int, bool]] = {  # bytes a sample, 0 for as many as its bits take; big-endian
-    b"NONE": ("integer", 0, True), b"twos": ("integer", 0, True), b"sowt": ("integer", 0, False),
-    b"in24": ("integer", 3, True), b"in32": ("integer", 4, True), b"42n1": ("integer", 3, False),
-    b"23ni": ("integer", 4, False), b"raw ": ("unsigned", 1, True), b"fl32": ("float", 4, True),
-    b"FL32": ("float", 4, True), b"fl64": ("float", 8, True), b"FL64": ("float", 8, True),
-    b"ulaw": ("ulaw", 1, True), b"ULAW": ("ulaw", 1, True), b"alaw": ("alaw", 1, True), b"ALAW": ("alaw", 1, True),
-}  # fmt: skip
+    b"NONE": ("integer", 0, True),
+    b"twos": ("integer", 0, True),
+    b"sowt": ("integer", 0, False),
+    b"in24": ("integer", 3, True),
+    b"in32": ("integer", 4, True),
+    b"42n1": ("integer", 3, False),
+    b"23ni": ("integer", 4, False),
+    b"raw ": ("unsigned", 1, True),
+    b"fl32": ("float", 4, True),
+    b"FL32": ("float", 4, True),
+    b"fl64": ("float", 8, True),
+    b"FL64": ("float", 8, True),
+    b"ulaw": ("ulaw", 1, True),
+    b"ULAW": ("ulaw", 1, True),
+    b"alaw": ("alaw", 1, True),
+    b"ALAW": ("alaw", 1, True),
+}
 
 
 def _aiff(source: Source) -> Content:
@@ -282,9 +366,15 @@ def _caf_content(source: Source, description: bytes, position: int, claim: int) 
 
 
 _AU: dict[int, tuple[Kind, int]] = {
-    1: ("ulaw", 1), 2: ("integer", 1), 3: ("integer", 2), 4: ("integer", 3), 5: ("integer", 4), 6: ("float", 4),
-    7: ("float", 8), 27: ("alaw", 1),
-}  # fmt: skip
+    1: ("ulaw", 1),
+    2: ("integer", 1),
+    3: ("integer", 2),
+    4: ("integer", 3),
+    5: ("integer", 4),
+    6: ("float", 4),
+    7: ("float", 8),
+    27: ("alaw", 1),
+}
 
 
 def _au(source: Source) -> Content:

@@ -73,9 +73,12 @@ class FfmpegDecoder:
         options = {"format_whitelist": demuxer, "protocol_whitelist": "none"}
         try:
             self._container = self._av.open(
-                source if source.seekable() else Forward(source), format=demuxer, options=options,
-                metadata_errors="replace", buffer_size=1 << 16,
-            )  # fmt: skip
+                source if source.seekable() else Forward(source),
+                format=demuxer,
+                options=options,
+                metadata_errors="replace",
+                buffer_size=1 << 16,
+            )
         except self._av.FFmpegError:
             self._check_index_first()
             raise
@@ -172,8 +175,9 @@ class FfmpegDecoder:
         if missing > slack and not self._findings.account(missing):
             self._findings.damaged(
                 f"its header claims {self._claim} samples, the file holds {position}: it was cut off",
-                position / self.sampling_rate, missing,
-            )  # fmt: skip
+                position / self.sampling_rate,
+                missing,
+            )
         elif surplus > 0 or (missing > 0 and self._demuxer not in _FILL_PACKETS):
             self._findings.warn(
                 f"its header claims {self._claim} samples, there are {position}; all are read"
@@ -259,8 +263,10 @@ class FfmpegDecoder:
 
 def _alike(a: Any, b: Any) -> bool:
     return (a.sample_rate, a.layout.nb_channels, a.format.name) == (
-        b.sample_rate, b.layout.nb_channels, b.format.name,
-    )  # fmt: skip
+        b.sample_rate,
+        b.layout.nb_channels,
+        b.format.name,
+    )
 
 
 def _piece(frames: list[Any]) -> Piece:

@@ -66,8 +66,9 @@ class PcmFileDecoder:
         if content.is_firm and missing >= size:
             self._findings.damaged(
                 f"its header claims {content.claim} bytes of audio, the file holds {length}: it was cut off",
-                length / size / content.sampling_rate, missing // size,
-            )  # fmt: skip
+                length / size / content.sampling_rate,
+                missing // size,
+            )
 
     def _following(self) -> PcmFileDecoder | None:
         """Of a file that was joined to the end of this one."""

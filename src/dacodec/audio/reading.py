@@ -226,8 +226,9 @@ class _Claimed:
         ):
             self._findings.damaged(
                 f"its header claims {content.claim} bytes of audio, the file holds {size - content.start}: it was "
-                "cut off", length / self.sampling_rate,
-            )  # fmt: skip
+                "cut off",
+                length / self.sampling_rate,
+            )
 
     def close(self) -> None:
         self._decoder.close()

@@ -148,8 +148,21 @@ class PcmWriter:
         sizes = (size + 36, size) if size < _MOST_WAV_BYTES else (0xFFFFFFFF, 0xFFFFFFFF)
         rates = (sampling_rate, sampling_rate * 2 * channels, 2 * channels)
         file.write(
-            struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", sizes[0], b"WAVE", b"fmt ", 16, 1, channels, *rates, 16, b"data", sizes[1])
-        )  # fmt: skip
+            struct.pack(
+                "<4sI4s4sIHHIIHH4sI",
+                b"RIFF",
+                sizes[0],
+                b"WAVE",
+                b"fmt ",
+                16,
+                1,
+                channels,
+                *rates,
+                16,
+                b"data",
+                sizes[1],
+            )
+        )
         return cls(file)
 
     def write(self, samples: Samples) -> None:

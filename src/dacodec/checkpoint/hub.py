@@ -56,10 +56,14 @@ def fetch(
 
         return Path(
             snapshot_download(
-                repo_id, revision=revision, cache_dir=cache_folder(cache_dir), token=token,
-                local_files_only=offline, allow_patterns=list(files),
+                repo_id,
+                revision=revision,
+                cache_dir=cache_folder(cache_dir),
+                token=token,
+                local_files_only=offline,
+                allow_patterns=list(files),
             )
-        )  # fmt: skip
+        )
 
     try:
         folder = snapshot(files, revision)

@@ -13,9 +13,15 @@ from dacodec.config import DacConfig
 from dacodec.model import DacModel
 
 SHAPE = (
-    "encoder_hidden_size", "downsampling_ratios", "decoder_hidden_size", "n_codebooks", "codebook_size",
-    "codebook_dim", "hidden_size", "sampling_rate",
-)  # fmt: skip
+    "encoder_hidden_size",
+    "downsampling_ratios",
+    "decoder_hidden_size",
+    "n_codebooks",
+    "codebook_size",
+    "codebook_dim",
+    "hidden_size",
+    "sampling_rate",
+)
 
 
 def fingerprint(model: DacModel) -> bytes:

@@ -71,9 +71,13 @@ class DacConfig(_config.DacConfig):
             CheckpointError: if there is no such model, or no DAC model can have its config.
         """
         location = locate(
-            source, (CONFIG_FILE,),
-            revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token,
-        )  # fmt: skip
+            source,
+            (CONFIG_FILE,),
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            token=token,
+        )
         if location.path.is_file():
             return read_descript(location.path, cls)[0]
         return read_config(location.path, cls)
@@ -169,9 +173,13 @@ class DacModel(_model.DacModel):
             CheckpointError: if the weights cannot be found or read, or do not fit their config.
         """
         stored = _read(
-            source, DacConfig,
-            revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token,
-        )  # fmt: skip
+            source,
+            DacConfig,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            token=token,
+        )
         if config is not None:
             check_weights(stored.tensors, config, str(source))
         return _build(cls, config or stored.config, stored.tensors, device, _one_dtype(dtype, torch_dtype))
@@ -219,9 +227,12 @@ class DacModel(_model.DacModel):
                 api = HfApi(token=token)
                 repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
                 commit = api.upload_folder(
-                    repo_id=repo_id, folder_path=folder, revision=revision, commit_message=commit_message,
+                    repo_id=repo_id,
+                    folder_path=folder,
+                    revision=revision,
+                    commit_message=commit_message,
                     create_pr=create_pr,
-                )  # fmt: skip
+                )
             except Exception as error:  # the hub's own errors, and those of the HTTP package of its version
                 raise CheckpointError(
                     f"cannot publish {repo_id!r}: {error}. Check the name, and that the token may write to it"
@@ -257,9 +268,13 @@ def load_model(
 ) -> LoadedModel:
     """A model with stored weights, its name and its fingerprint; see :meth:`DacModel.from_pretrained`."""
     stored = _read(
-        source, DacConfig,
-        revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token,
-    )  # fmt: skip
+        source,
+        DacConfig,
+        revision=revision,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        token=token,
+    )
     model = _build(DacModel, stored.config, stored.tensors, device, _one_dtype(dtype, None))
     return LoadedModel(model, stored.name, fingerprint_of(stored.config, stored.tensors))
 

@@ -45,9 +45,13 @@ class DacFeatureExtractor(_features.DacFeatureExtractor):
             CheckpointError: if there is no such model.
         """
         location = locate(
-            source, (CONFIG_FILE, PREPROCESSOR_FILE),
-            revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token,
-        )  # fmt: skip
+            source,
+            (CONFIG_FILE, PREPROCESSOR_FILE),
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            token=token,
+        )
         if location.path.is_file():
             config, _ = read_descript(location.path, DacConfig)
             return cls(sampling_rate=config.sampling_rate, hop_length=config.hop_length)

@@ -108,9 +108,17 @@ def encode(
 
 
 def _encode_pipe(
-    inputs: list[str], output: str, codec: Any, loudness: float | None,
-    raw: str | None, rate: int | None, channels: int, overwrite: bool, reading: dict[str, Any], how: dict[str, Any],
-) -> None:  # fmt: skip
+    inputs: list[str],
+    output: str,
+    codec: Any,
+    loudness: float | None,
+    raw: str | None,
+    rate: int | None,
+    channels: int,
+    overwrite: bool,
+    reading: dict[str, Any],
+    how: dict[str, Any],
+) -> None:
     if len(inputs) > 1:
         raise typer.BadParameter("a pipe is one recording: give one input", param_hint="IN")
     if loudness is not None:

@@ -33,8 +33,12 @@ def finetune(
 
     result = fit(
         load_config(
-            config, ["--model=null", *overrides(context)], init=model, init_discriminator=discriminator,
-            max_minutes=max_minutes, out=out,
+            config,
+            ["--model=null", *overrides(context)],
+            init=model,
+            init_discriminator=discriminator,
+            max_minutes=max_minutes,
+            out=out,
         )
-    )  # fmt: skip
+    )
     say(f"{result.reason}: step {result.step}, {result.audio_seconds:.0f} s of audio seen, {result.model}")

@@ -127,9 +127,14 @@ def _meter(jobs: Sequence[Job], tally: _Tally) -> Iterator[Callable[[int], Repor
     console = Console(stderr=True)
     sizes = [_size(job.source) for job in jobs]
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    ) as progress:  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
         task = progress.add_task("starting", total=sum(sizes) or None)
 
         def report_of(i: int) -> Report:

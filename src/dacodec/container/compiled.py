@@ -16,9 +16,17 @@ from dacodec.container.prior import Prior
 
 _PATH = Path(__file__).with_name("_entropy.so")
 _ARRAYS = {
-    "rate": c_uint8, "n_sources": c_int32, "lag": c_int32, "source": c_int32, "order": c_uint16, "leaf": c_uint16,
-    "bias": c_int16, "node_vectors": c_int8, "context": c_int8, "probability": c_uint16,
-}  # fmt: skip
+    "rate": c_uint8,
+    "n_sources": c_int32,
+    "lag": c_int32,
+    "source": c_int32,
+    "order": c_uint16,
+    "leaf": c_uint16,
+    "bias": c_int16,
+    "node_vectors": c_int8,
+    "context": c_int8,
+    "probability": c_uint16,
+}
 
 
 class _Prior(Structure):

@@ -35,8 +35,18 @@ from dacodec.errors import FormatError
 
 # How files begin that people mistake for ours: WAV, RF64, W64, AIFF, CAF, FLAC, Ogg, MP3, Matroska; MP4 says so later.
 _AUDIO_MAGICS = (
-    b"RIFF", b"RF64", b"riff", b"FORM", b"caff", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\x1aE\xdf\xa3",
-)  # fmt: skip
+    b"RIFF",
+    b"RF64",
+    b"riff",
+    b"FORM",
+    b"caff",
+    b"fLaC",
+    b"OggS",
+    b"ID3",
+    b"\xff\xfb",
+    b"\xff\xf3",
+    b"\x1aE\xdf\xa3",
+)
 
 PREFIX = struct.Struct("<8sBBH")  # magic, version, flags, header_length
 # model_sampling_rate, hop_length, codebook_size, sampling_rate, gain, n_samples, packet_frames,
@@ -130,10 +140,19 @@ class Header:
         extensions = b"".join(RECORD.pack(type_, len(data)) + data for type_, data in records)
         n_samples = UNKNOWN_SAMPLES if self.n_samples is None else self.n_samples
         fields = FIELDS.pack(
-            self.model_sampling_rate, self.hop_length, self.codebook_size, self.sampling_rate,
-            self.gain, n_samples, self.packet_frames,
-            self.n_codebooks, self.channels, self.channel_coding, len(name), self.fingerprint,
-        )  # fmt: skip
+            self.model_sampling_rate,
+            self.hop_length,
+            self.codebook_size,
+            self.sampling_rate,
+            self.gain,
+            n_samples,
+            self.packet_frames,
+            self.n_codebooks,
+            self.channels,
+            self.channel_coding,
+            len(name),
+            self.fingerprint,
+        )
         body = fields + name + extensions
         return sealed(PREFIX.pack(MAGIC, VERSION, 0, PREFIX.size + len(body) + CRC_BYTES) + body)
 
@@ -212,9 +231,19 @@ def _check_magic(data: bytes) -> None:
 def _parse(data: bytes) -> Header:
     """The header in ``data``, which ends before the CRC."""
     (
-        model_sampling_rate, hop_length, codebook_size, sampling_rate, gain, n_samples, packet_frames,
-        n_codebooks, channels, channel_coding, name_length, fingerprint,
-    ) = FIELDS.unpack_from(data, PREFIX.size)  # fmt: skip
+        model_sampling_rate,
+        hop_length,
+        codebook_size,
+        sampling_rate,
+        gain,
+        n_samples,
+        packet_frames,
+        n_codebooks,
+        channels,
+        channel_coding,
+        name_length,
+        fingerprint,
+    ) = FIELDS.unpack_from(data, PREFIX.size)
     name_end = NAME_OFFSET + name_length
     if name_end > len(data):
         raise FormatError(f"model_name has {name_length} bytes, more than the header", 45)

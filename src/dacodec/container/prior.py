@@ -130,10 +130,13 @@ def prior_to_bytes(width: int, fingerprint: bytes, trees: Sequence[Tree]) -> byt
     for tree in trees:
         sources = [number for source in tree.sources for number in source]
         parts += [
-            tree.rate.astype("u1").tobytes(), bytes([len(tree.sources), *sources]),
-            tree.order.astype("<u2").tobytes(), tree.bias.astype("<i2").tobytes(),
-            tree.node_vectors.astype("i1").tobytes(), tree.context.astype("i1").tobytes(),
-        ]  # fmt: skip
+            tree.rate.astype("u1").tobytes(),
+            bytes([len(tree.sources), *sources]),
+            tree.order.astype("<u2").tobytes(),
+            tree.bias.astype("<i2").tobytes(),
+            tree.node_vectors.astype("i1").tobytes(),
+            tree.context.astype("i1").tobytes(),
+        ]
     return sealed(b"".join(parts))
 
 
@@ -211,6 +214,10 @@ def _parse_tree(fields: _Fields, width: int, codebook: int, dimensions: int) -> 
     if not np.array_equal(np.sort(order), np.arange(size)):
         raise PriorError("a prior whose leaves are not its codes")
     return Tree(
-        rate, sources, order, fields.take("<i2", size),
-        fields.take("i1", size, dimensions), fields.take("i1", n_sources, size, dimensions),
-    )  # fmt: skip
+        rate,
+        sources,
+        order,
+        fields.take("<i2", size),
+        fields.take("i1", size, dimensions),
+        fields.take("i1", n_sources, size, dimensions),
+    )

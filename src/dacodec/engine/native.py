@@ -258,9 +258,15 @@ class Network:
         rows = rows.contiguous()
         out = torch.empty(most_rows, self.out_width)
         made = self._library.push(
-            self._handle, state.data_ptr(), rows.data_ptr(), len(rows),
-            out.data_ptr(), most_rows, end, threads,
-        )  # fmt: skip
+            self._handle,
+            state.data_ptr(),
+            rows.data_ptr(),
+            len(rows),
+            out.data_ptr(),
+            most_rows,
+            end,
+            threads,
+        )
         if made < 0:
             raise self._library.fail()
         return out[:made]
@@ -284,10 +290,17 @@ class Quantizer:
         feedback = (in_proj.double() @ outs).transpose(1, 2)  # [N, d + 1, N * d]
         hidden_size = in_proj.shape[1]
         weights = QuantizerWeights(
-            n, size, d, hidden_size, _padded(hidden_size),
-            held.floats(in_proj), held.floats(torch.cat([_bias(q.in_proj) for q in books])),
-            held.floats(codebooks), held.floats(F.normalize(codebooks, dim=-1)), held.floats(feedback),
-        )  # fmt: skip
+            n,
+            size,
+            d,
+            hidden_size,
+            _padded(hidden_size),
+            held.floats(in_proj),
+            held.floats(torch.cat([_bias(q.in_proj) for q in books])),
+            held.floats(codebooks),
+            held.floats(F.normalize(codebooks, dim=-1)),
+            held.floats(feedback),
+        )
         self._handle = library.quantizer(weights)
         if not self._handle:
             raise library.fail()
@@ -353,11 +366,19 @@ class LayerPlan:
     def as_c(self, held: _Held) -> LayerWeights:
         conv = self.conv
         return LayerWeights(
-            KINDS[self.kind], ACTIVATIONS[self.activation], conv.in_channels, conv.out_channels,
-            self.in_width, self.out_width, conv.kernel, conv.stride, conv.dilation, conv.padding,
+            KINDS[self.kind],
+            ACTIVATIONS[self.activation],
+            conv.in_channels,
+            conv.out_channels,
+            self.in_width,
+            self.out_width,
+            conv.kernel,
+            conv.stride,
+            conv.dilation,
+            conv.padding,
             winograd=held.matrices(*self.winograd) if self.winograd else None,
             **{name: held.floats(tensor) for name, tensor in self.tensors.items()},
-        )  # fmt: skip
+        )
 
 
 class _Convolution(NamedTuple):
@@ -372,8 +393,16 @@ class _Convolution(NamedTuple):
 
     @classmethod
     def of(cls, conv: nn.Conv1d | nn.ConvTranspose1d) -> _Convolution:
-        return cls(conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.stride[0], conv.dilation[0],
-                   int(conv.padding[0]), conv.weight, _bias(conv))  # fmt: skip
+        return cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size[0],
+            conv.stride[0],
+            conv.dilation[0],
+            int(conv.padding[0]),
+            conv.weight,
+            _bias(conv),
+        )
 
 
 def _encoder_layers(model: DacModel, fast: bool) -> list[LayerPlan]:
@@ -416,9 +445,15 @@ def decoder_layers(decoder: Decoder, fast: bool, first: _Convolution) -> list[La
 
 def _unit(unit: ResidualUnit, after: Snake | str, winograd: tuple[int, int] | None) -> LayerPlan:
     return LayerPlan(
-        "unit", _Convolution.of(unit.conv1), after, winograd,
-        alpha1=unit.snake1.alpha, alpha2=unit.snake2.alpha, weight2=unit.conv2.weight, bias2=_bias(unit.conv2),
-    )  # fmt: skip
+        "unit",
+        _Convolution.of(unit.conv1),
+        after,
+        winograd,
+        alpha1=unit.snake1.alpha,
+        alpha2=unit.snake2.alpha,
+        weight2=unit.conv2.weight,
+        bias2=_bias(unit.conv2),
+    )
 
 
 def _resampling(kind: str, conv: nn.Conv1d | nn.ConvTranspose1d, after: Snake | str, fast: bool) -> LayerPlan:

@@ -40,20 +40,36 @@ class LayerWeights(Structure):
     """``struct dac_layer``."""
 
     _fields_ = [
-        *[(name, c_int32) for name in ("kind", "activation", "in_channels", "out_channels", "in_width",
-                                       "out_width", "kernel", "stride", "dilation", "padding")],
+        *[
+            (name, c_int32)
+            for name in (
+                "kind",
+                "activation",
+                "in_channels",
+                "out_channels",
+                "in_width",
+                "out_width",
+                "kernel",
+                "stride",
+                "dilation",
+                "padding",
+            )
+        ],
         ("winograd", POINTER(WinogradMatrices)),
         *[(name, _Floats) for name in ("weight", "bias", "alpha", "alpha1", "alpha2", "weight2", "bias2")],
-    ]  # fmt: skip
+    ]
 
 
 class QuantizerWeights(Structure):
     """``struct dac_quantizer_weights``."""
 
     _fields_ = [
-        *[(name, c_int32) for name in ("n_codebooks", "codebook_size", "codebook_dim", "hidden_size", "in_width")],
+        *[
+            (name, c_int32)
+            for name in ("n_codebooks", "codebook_size", "codebook_dim", "hidden_size", "in_width")
+        ],
         *[(name, _Floats) for name in ("in_proj", "in_bias", "codebooks", "directions", "feedback")],
-    ]  # fmt: skip
+    ]
 
 
 class Library:

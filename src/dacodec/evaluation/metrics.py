@@ -125,36 +125,53 @@ def _tensor(samples: NDArray[np.float32]) -> torch.Tensor:
 
 METRICS = (
     Metric(
-        "mel", "mel distance",
+        "mel",
+        "mel distance",
         "DAC's training loss and the paper's 'mel': sum over seven windows (32 to 2048 samples, hop a quarter; 5 to "
         "320 mel bands from 0 Hz to half the rate) of the mean absolute difference of log10 mel magnitudes, "
         "clamped at 1e-5, at the sampling rate of the comparison",
-        "lower", mel,
+        "lower",
+        mel,
     ),
     Metric(
-        "stft", "STFT distance",
+        "stft",
+        "STFT distance",
         "the paper's 'STFT': sum over windows of 2048 and 512 samples of the mean absolute difference of "
         "magnitudes and of log10 of squared magnitudes, clamped at 1e-5",
-        "lower", stft,
+        "lower",
+        stft,
     ),
     Metric(
-        "si_sdr_db", "SI-SDR (dB)",
+        "si_sdr_db",
+        "SI-SDR (dB)",
         "scale-invariant signal-to-distortion ratio of zero-mean signals, arXiv 1811.02508",
-        "higher", si_sdr_db,
+        "higher",
+        si_sdr_db,
     ),
     Metric(
-        "visqol", "ViSQOL (MOS)",
+        "visqol",
+        "ViSQOL (MOS)",
         "ViSQOL v3 in audio mode at 48 kHz, as visqol-python computes it",
-        "higher", visqol, "visqol",
+        "higher",
+        visqol,
+        "visqol",
     ),
     Metric(
-        "stoi", "STOI",
+        "stoi",
+        "STOI",
         "short-time objective intelligibility (not extended), as pystoi computes it; speech only",
-        "higher", stoi, "pystoi", speech_only=True,
+        "higher",
+        stoi,
+        "pystoi",
+        speech_only=True,
     ),
     Metric(
-        "pesq", "PESQ (MOS)",
+        "pesq",
+        "PESQ (MOS)",
         "wideband PESQ, ITU-T P.862.2, at 16 kHz, as the package pesq computes it; speech only",
-        "higher", pesq, "pesq", speech_only=True,
+        "higher",
+        pesq,
+        "pesq",
+        speech_only=True,
     ),
-)  # fmt: skip
+)

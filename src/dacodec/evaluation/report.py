@@ -70,15 +70,19 @@ def save_json(report: Report, path: Path) -> None:
         ],
         "files": [
             {
-                "codec": s.codec, "bitrate_kbps": _or_none(s.bitrate_kbps), "n_codebooks": s.n_codebooks,
-                "pool": s.pool, "file": s.file, **s.values,
+                "codec": s.codec,
+                "bitrate_kbps": _or_none(s.bitrate_kbps),
+                "n_codebooks": s.n_codebooks,
+                "pool": s.pool,
+                "file": s.file,
+                **s.values,
             }
             for s in report.scores
         ],
         "skipped": report.skipped,
         "notes": report.notes,
         "caveats": list(CAVEATS),
-    }  # fmt: skip
+    }
     with new_file(path, overwrite=True) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 
@@ -100,13 +104,16 @@ def save_html(report: Report, path: Path) -> None:
         *map(_excerpt, report.excerpts),
         "<h2>What the numbers mean</h2>",
         "<dl>"
-        + "".join(f"<dt>{html.escape(m.title)} {_arrow(m)}</dt><dd>{html.escape(m.definition)}</dd>" for m in report.metrics)
+        + "".join(
+            f"<dt>{html.escape(m.title)} {_arrow(m)}</dt><dd>{html.escape(m.definition)}</dd>"
+            for m in report.metrics
+        )
         + "</dl>",
         "<h2>What to beware of</h2>",
         "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in CAVEATS) + "</ul>",
         *([_list("Notes", report.notes)] if report.notes else []),
         *([_list("Skipped", report.skipped)] if report.skipped else []),
-    ]  # fmt: skip
+    ]
     page = _PAGE.replace("{title}", html.escape(report.title)).replace("{body}", "\n".join(body))
     with new_file(path, overwrite=True) as file:
         file.write(page.encode())
@@ -125,9 +132,10 @@ def _curves(report: Report) -> str:
     for place, metric in zip(axes, report.metrics, strict=False):
         for family, colour in zip(families, COLOURS, strict=False):
             own = sorted(
-                (rate, values[metric.key]) for codec, rate, _, values in rows
+                (rate, values[metric.key])
+                for codec, rate, _, values in rows
                 if codec.split(" ")[0] == family and metric.key in values
-            )  # fmt: skip
+            )
             if own:
                 place.plot(*zip(*own, strict=True), "o-", color=colour, label=family)
         place.set_title(f"{metric.title} ({metric.better} is better)", fontsize=9)

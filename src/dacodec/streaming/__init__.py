@@ -12,6 +12,12 @@ from dacodec.streaming.decoder import DecoderState, PushedCodes, StreamDecoder, 
 from dacodec.streaming.encoder import EncoderState, PushedAudio, StreamEncoder, stream_encoder
 
 __all__ = [
-    "DecoderState", "EncoderState", "PushedAudio", "PushedCodes", "StreamDecoder", "StreamEncoder", "stream_decoder",
+    "DecoderState",
+    "EncoderState",
+    "PushedAudio",
+    "PushedCodes",
+    "StreamDecoder",
+    "StreamEncoder",
+    "stream_decoder",
     "stream_encoder",
-]  # fmt: skip
+]

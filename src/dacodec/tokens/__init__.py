@@ -13,6 +13,15 @@ from dacodec.tokens.undelay import BadId, Cut, Undelay, Undelayed, UndelayState
 from dacodec.tokens.whole import Inverted, apply, invert
 
 __all__ = [
-    "LAYOUTS", "BadId", "Cut", "Inverted", "Layout", "Undelay", "UndelayState", "Undelayed", "apply", "find_layout",
+    "LAYOUTS",
+    "BadId",
+    "Cut",
+    "Inverted",
+    "Layout",
+    "Undelay",
+    "UndelayState",
+    "Undelayed",
+    "apply",
+    "find_layout",
     "invert",
-]  # fmt: skip
+]

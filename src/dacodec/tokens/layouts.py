@@ -89,15 +89,13 @@ MUSICGEN = Layout("musicgen", (0, 1, 2, 3), begin=2048, padding=2048, codebook_s
 PARLER_TTS = Layout("parler-tts", tuple(range(9)), begin=1025, end=1024, padding=1024, vocabulary=1088)
 
 # nari-labs/dia, dia/config.py; the same in transformers' models/dia/configuration_dia.py and processing_dia.py.
-DIA = Layout(
-    "dia", (0, 8, 9, 10, 11, 12, 13, 14, 15), begin=1026, end=1024, padding=1025, vocabulary=1028
-)  # fmt: skip
+DIA = Layout("dia", (0, 8, 9, 10, 11, 12, 13, 14, 15), begin=1026, end=1024, padding=1025, vocabulary=1028)
 
 # boson-ai/higgs-audio, audio_stream_bos_id, audio_stream_eos_id and audio_num_codebooks in
 # boson_multimodal/model/higgs_audio/configuration_higgs_audio.py, the pattern in model/higgs_audio/utils.py.
 HIGGS_AUDIO = Layout(
     "higgs-audio", tuple(range(8)), begin=1024, end=1025, padding=1025, vocabulary=1026, has_text=True
-)  # fmt: skip
+)
 
 LAYOUTS = {layout.name: layout for layout in (MUSICGEN, PARLER_TTS, DIA, HIGGS_AUDIO)}
 

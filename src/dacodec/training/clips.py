@@ -111,9 +111,16 @@ class ClipStore:
                 else:
                     file.write(decoded.samples.tobytes())
                     clips.append(
-                        Clip(recording.pool, rate, len(decoded.samples), str(pcm), length,
-                             len(decoded.samples), decoded.scale)
-                    )  # fmt: skip
+                        Clip(
+                            recording.pool,
+                            rate,
+                            len(decoded.samples),
+                            str(pcm),
+                            length,
+                            len(decoded.samples),
+                            decoded.scale,
+                        )
+                    )
                     length += len(decoded.samples)
         facts = {"clips": [asdict(c) for c in clips], "problems": [asdict(p) for p in problems]}
         with new_file(self._facts(unit), overwrite=True) as file:

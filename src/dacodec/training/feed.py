@@ -53,9 +53,11 @@ class Feed:
         self.clips: list[Clip] = [clip for clips, _ in loaded for clip in clips]
         self.problems = [problem for _, problems in loaded for problem in problems]
         self.probabilities = clip_probabilities(
-            self.clips, self.config.data.weights, self.shape.sampling_rate,
+            self.clips,
+            self.config.data.weights,
+            self.shape.sampling_rate,
             self.config.data.max_narrowband_share,
-        )  # fmt: skip
+        )
 
     def crops(self, seed: int) -> Crops:
         return Crops(self.clips, self.probabilities, self.shape.sampling_rate, self.crop_length, seed)

@@ -34,9 +34,12 @@ class RunLog:
         self._board = _summary_writer(folder / "tensorboard", first_step) if tensorboard else None
         self._console = Console(stderr=True)
         self._progress = Progress(
-            BarColumn(), TextColumn("{task.percentage:3.0f} %  {task.description}"), TimeElapsedColumn(),
-            console=self._console, disable=not self._console.is_terminal,
-        )  # fmt: skip
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %  {task.description}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
         self._progress.start()
         self._task = self._progress.add_task("", total=1.0)
         self._last_line = 0.0

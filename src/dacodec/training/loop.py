@@ -227,8 +227,10 @@ class _Run:
             its_optimizer = _optimizer(self.judge, config.discriminator_optimizer, fabric.device)
             discriminator, its_optimizer = fabric.setup(self.judge, its_optimizer)
             judged = {
-                "discriminator": discriminator, "discriminator_optimizer": its_optimizer, "judge": self.judge,
-            }  # fmt: skip
+                "discriminator": discriminator,
+                "discriminator_optimizer": its_optimizer,
+                "judge": self.judge,
+            }
         return TrainingStep(
             fabric, config, generator, optimizer, self.shape.sampling_rate, autocast, **judged
         )
@@ -298,9 +300,14 @@ class _Run:
             self._initialise_codebooks()
         audio = next(loader).to(fabric.device, non_blocking=True)
         counts = draw_codebooks(
-            self.step, config.seed, config.batch_size, self.shape.n_codebooks,
-            self.shape.quantizer_dropout, fabric.global_rank, fabric.world_size,
-        ).to(fabric.device, non_blocking=True)  # fmt: skip
+            self.step,
+            config.seed,
+            config.batch_size,
+            self.shape.n_codebooks,
+            self.shape.quantizer_dropout,
+            fabric.global_rank,
+            fabric.world_size,
+        ).to(fabric.device, non_blocking=True)
         report = self.training_step(audio, counts, self.step)
         self.average.update()
         for quantized in self.training_step.quantized:
@@ -437,9 +444,12 @@ class _Run:
         }
         save_checkpoint(self.out / "checkpoints", self.step, state, self.config.keep_checkpoints)
         save_light(
-            self.out / LIGHT_FOLDER, self.shape, self._averaged(),
-            judge.config if judge else None, folded_state(judge) if judge else None,
-        )  # fmt: skip
+            self.out / LIGHT_FOLDER,
+            self.shape,
+            self._averaged(),
+            judge.config if judge else None,
+            folded_state(judge) if judge else None,
+        )
 
     def close(self) -> None:
         self.feed.close()
@@ -461,9 +471,12 @@ def learning_rate_factor(step: int, progress: float, config: TrainConfig) -> flo
 
 def _optimizer(network: torch.nn.Module, config: OptimizerConfig, device: torch.device) -> torch.optim.AdamW:
     return torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay,
+        network.parameters(),
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
         fused=device.type == "cuda",
-    )  # fmt: skip
+    )
 
 
 def _shape(config: DacConfig) -> dict[str, Any]:

@@ -52,8 +52,10 @@ def quantizer_losses(quantized: Quantized) -> dict[str, Tensor]:
 
 def discriminator_loss(real: Judgement, fake: Judgement) -> Tensor:
     """Least squares: verdicts on real audio towards 1, on generated audio towards 0 (arXiv 1611.04076)."""
-    terms = [(1 - r[-1].float()).square().mean() + f[-1].float().square().mean()
-             for r, f in zip(real, fake, strict=True)]  # fmt: skip
+    terms = [
+        (1 - r[-1].float()).square().mean() + f[-1].float().square().mean()
+        for r, f in zip(real, fake, strict=True)
+    ]
     return torch.stack(terms).sum()
 
 

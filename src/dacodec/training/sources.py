@@ -119,10 +119,8 @@ def _loose(path: Path, pool: str, split: str) -> Iterator[Recording]:
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(path)))
     tables = {
-        p.parent: _table(p.read_bytes(), split)
-        for p in {f.parent / TABLE for f in files}
-        if p.is_file()
-    }  # fmt: skip
+        p.parent: _table(p.read_bytes(), split) for p in {f.parent / TABLE for f in files} if p.is_file()
+    }
     for file in files:
         row = _row_of(file, tables.get(file.parent), pool)
         if row:

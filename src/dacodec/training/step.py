@@ -112,9 +112,10 @@ class TrainingStep:
                     self.fabric.backward(loss / n_parts)
                 _add(report, {"discriminator": loss}, n_parts)
             report["discriminator_norm"] = self._update(
-                self.discriminator, self.discriminator_optimizer,
+                self.discriminator,
+                self.discriminator_optimizer,
                 self.config.discriminator_optimizer.max_grad_norm,
-            )  # fmt: skip
+            )
 
         self.generator_optimizer.zero_grad()
         self.quantized = []
