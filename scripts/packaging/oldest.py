@@ -6,7 +6,10 @@ python scripts/packaging/oldest.py >constraints
 import re
 from pathlib import Path
 
-import tomllib
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    from pip._vendor import tomli as tomllib
 
 project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
