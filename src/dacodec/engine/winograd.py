@@ -17,13 +17,13 @@ from functools import cache
 
 Matrix = list[list[Fraction]]
 
-_HALF, _THIRD = Fraction(1, 2), Fraction(1, 3)
+_HALF = Fraction(1, 2)
 
 # The finite points of each F(m, r); infinity is always the last. Small numbers and their reciprocals keep the
-# matrices' entries, and with them the rounding errors, small. Every p is followed by -p, by which the transforms
-# are done in pairs; F(4, 2) has no room for a last pair.
+# matrices' entries, and with them the rounding errors, small. All but zero and the last finite point come as p, -p,
+# by which native/winograd.h does A' in pairs.
 POINTS: dict[tuple[int, int], tuple[Fraction | int, ...]] = {
-    (6, 7): (0, 1, -1, 2, -2, _HALF, -_HALF, 3 * _HALF, -3 * _HALF, 2 * _THIRD, -2 * _THIRD),
+    (4, 4): (0, 1, -1, 2, -2, _HALF),
     (4, 2): (0, 1, -1, _HALF),
 }
 
