@@ -117,8 +117,8 @@ def decode(
         return
     import numpy as np
 
+    from dacodec.codec.coder import as_given
     from dacodec.container import Reader
-    from dacodec.transcode import as_given
 
     reader = Reader(sys.stdin.buffer, conceal=True)
     header = reader.header
@@ -132,10 +132,11 @@ def decode(
             started = time.perf_counter()
             audio, state = decoder.push(packet.codes, state, np.full(packet.n_frames, packet.is_lost))
             load.add(packet.n_frames / codec.model.frames_per_second, time.perf_counter() - started)
-            writer.write(*as_given([audio], header))
+            writer.write(*as_given([audio], header.gain, header.is_mid_side))
             sys.stdout.buffer.flush()
         if state is not None:
-            writer.write(*as_given([decoder.flush(state, reader.n_samples)], header))
+            audio = decoder.flush(state, reader.n_samples)
+            writer.write(*as_given([audio], header.gain, header.is_mid_side))
     load.tell(statistics)
 
 

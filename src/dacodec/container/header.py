@@ -133,6 +133,10 @@ class Header:
         _check_extensions(self)
         object.__setattr__(self, "gain", struct.unpack("<f", struct.pack("<f", self.gain))[0])
 
+    @property
+    def is_mid_side(self) -> bool:
+        return self.channel_coding == MID_SIDE
+
     def to_bytes(self) -> bytes:
         """The header as it stands in a file, CRC included."""
         name = self.model_name.encode()

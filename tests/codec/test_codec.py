@@ -19,7 +19,7 @@ from dacodec.engine.base import Pushed
 from dacodec.engine.batches import MAX_WASTE, padding_waste, plan_batches
 from dacodec.errors import AudioError, CodesError, EngineError, FormatError, ModelMismatchError, OutputError
 
-CLIPS = Path(__file__).parent / "data" / "clips"
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
 
 
 @pytest.fixture(scope="module")
