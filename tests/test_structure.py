@@ -26,7 +26,8 @@ LEVELS = {
     "checkpoint": 3,
     "encoded": 3,
     "engine": 3,
-    "codec": 4,
+    "batching": 4,
+    "codec": 5,
     "tokens": 5,
     "training": 6,
     "evaluation": 6,
@@ -37,6 +38,7 @@ LEVELS = {
 
 # Inside a room: a file imports only what stands further left.
 SHELVES = {
+    "engine": [["base", "pieces"], ["eager", "native"], ["__init__"]],
     "codec": [["coder", "concealment", "parts"], ["arrays", "files", "live"], ["__init__"]],
 }
 

@@ -10,8 +10,9 @@ import soundfile
 from models import SHAPES, save_model
 
 from dacodec import Codec
+from dacodec.batching import rows
 from dacodec.codec.concealment import FADE_FRAMES, Envelope
-from dacodec.engine import TorchEngine, rows
+from dacodec.engine import TorchEngine
 from dacodec.errors import AudioError, CodesError, ConfigError
 
 CLIPS = Path(__file__).parents[1] / "data" / "clips"

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from dacodec import audio as audio_io
 from dacodec.audio import Samples
+from dacodec.batching.batches import decode_rows, encode_rows
 from dacodec.codec.coder import Coder, Codes, check_mid_side, gain_to, to_uint16
 from dacodec.encoded import Encoded
-from dacodec.engine.batches import decode_rows, encode_rows
 from dacodec.errors import AudioError
 from dacodec.model.quantizer import check_codes
 
@@ -100,7 +100,7 @@ class ArrayCodec(Coder):
     ) -> list[Encoded]:
         """Many recordings at once: what :meth:`encode` gives for each, in the order given.
 
-        Recordings of like length go through the model together, padded and masked (``engine/batches.py``).
+        Recordings of like length go through the model together, padded and masked (``batching/batches.py``).
 
         Args:
             audios: as for :meth:`encode`, of any lengths and numbers of channels.

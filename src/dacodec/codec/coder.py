@@ -3,7 +3,7 @@
 Shapes: C channels, T samples, K codebooks in use, F frames. The channels of a recording are coded as they
 are, each on its own, with one gain for all, so that the stereo image stays.
 
-Long signals go through in chunks that give exactly what the whole would (``engine/chunks.py``): arrays, files and
+Long signals go through in chunks that give exactly what the whole would (``batching/chunks.py``): arrays, files and
 pipes take the same way, block by block.
 """
 
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from dacodec import audio as audio_io
 from dacodec.audio import LoudnessMeter, Samples, ending_at, exactly, resample_blocks, resampled_length
+from dacodec.batching.chunks import CHUNK_SECONDS, chunk_frames, decode_chunks, encode_chunks
 from dacodec.encoded import Model
 from dacodec.engine import Engine
-from dacodec.engine.chunks import CHUNK_SECONDS, chunk_frames, decode_chunks, encode_chunks
 from dacodec.errors import AudioError, CodesError, ModelMismatchError
 from dacodec.geometry import Geometry
 

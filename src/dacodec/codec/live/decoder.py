@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from dacodec.audio import Resampler, Samples, resampled_length
 from dacodec.audio.resampling import ResamplerState
+from dacodec.batching.rows import push_together
 from dacodec.codec.coder import Coder, Codes
 from dacodec.codec.concealment import Envelope, repeat_missing
 from dacodec.engine import State
-from dacodec.engine.rows import push_together
 from dacodec.errors import CodesError
 from dacodec.model.quantizer import check_codes
 

@@ -15,9 +15,9 @@ import torch
 
 from dacodec.audio import Resampler, Samples, as_float, resampled_length
 from dacodec.audio.resampling import ResamplerState
+from dacodec.batching.rows import push_together
 from dacodec.codec.coder import Coder, Codes
 from dacodec.engine import State
-from dacodec.engine.rows import push_together
 from dacodec.errors import AudioError
 
 
