@@ -38,6 +38,18 @@ LEVELS = {
 
 # Inside a room: a file imports only what stands further left.
 SHELVES = {
+    "container": [
+        ["format", "bits", "stream", "extensions", "rangecoder", "descript"],
+        ["header", "prior", "table"],
+        ["read_header", "blocks", "entropy"],
+        ["index", "compiled"],
+        ["packet"],
+        ["sequence"],
+        ["reader"],
+        ["writer", "datagram"],
+        ["peel", "repair"],
+        ["__init__"],
+    ],
     "engine": [["base", "pieces"], ["eager", "native"], ["__init__"]],
     "codec": [["coder", "concealment", "parts"], ["arrays", "files", "live"], ["__init__"]],
 }
