@@ -18,7 +18,7 @@ from dacodec.audio import read, resample
 from dacodec.checkpoint import load_model
 from dacodec.config import DacConfig
 from dacodec.engine import NativeEngine, TorchEngine, make_engine
-from dacodec.engine import native_library as library
+from dacodec.engine.native import library
 from dacodec.errors import EngineError
 from dacodec.model import DacModel
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from dacodec.engine.winograd import POINTS, winograd
+from dacodec.engine.native.winograd import POINTS, winograd
 
 
 def times(matrix, vector):

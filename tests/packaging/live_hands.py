@@ -31,7 +31,7 @@ def there_and_back(*command, cwd, **options):
 
 def test_it_is_the_installed_one():
     assert package_folder().is_relative_to(PYTHON.parents[1])
-    assert python("from dacodec.engine.native_library import load_library as l; print(l().target)")
+    assert python("from dacodec.engine.native.library import load_library as l; print(l().target)")
 
 
 def test_console_script_and_module(expected, tmp_path):

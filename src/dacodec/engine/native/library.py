@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from dacodec.engine.native.winograd import winograd
 from dacodec.errors import EngineError
 
 TARGETS = ("avx512", "avx2", "generic")  # best first
@@ -72,6 +77,30 @@ class QuantizerWeights(Structure):
     ]
 
 
+class Held:
+    """Arrays for the library, kept alive as long as this is."""
+
+    def __init__(self) -> None:
+        self._objects: list[object] = []
+
+    def floats(self, tensor: Tensor) -> object:
+        tensor = tensor.detach().to(torch.float32).contiguous()
+        self._objects.append(tensor)
+        return ctypes.cast(tensor.data_ptr(), ctypes.POINTER(ctypes.c_float))
+
+    def doubles(self, matrix: Sequence[Sequence[object]]) -> object:
+        values = [float(x) for row in matrix for x in row]  # type: ignore[arg-type]
+        array = (ctypes.c_double * len(values))(*values)
+        self._objects.append(array)
+        return ctypes.cast(array, ctypes.POINTER(ctypes.c_double))
+
+    def matrices(self, outputs: int, taps: int) -> object:
+        w = winograd(outputs, taps)
+        matrices = WinogradMatrices(outputs, taps, self.doubles(w.at), self.doubles(w.g), self.doubles(w.bt))
+        self._objects.append(matrices)
+        return ctypes.pointer(matrices)
+
+
 class Library:
     """One compiled library, its functions with their types."""
 
@@ -107,7 +136,7 @@ class Library:
 
 
 def library_path(target: str) -> Path:
-    return Path(__file__).with_name(f"_native_{target}.so")
+    return Path(__file__).parents[1] / f"_native_{target}.so"
 
 
 def is_built() -> bool:

@@ -7,12 +7,14 @@ field all is exact again.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dacodec.audio import Samples
+from dacodec.container import Packet
 
 FADE_FRAMES = 4  # missing one after the other until there is silence
 
@@ -54,3 +56,26 @@ class Envelope:
             place = np.arange(begin, begin + audio.shape[1]) / hop_length
             audio = audio * np.interp(place, np.arange(len(self.gains)), self.gains).astype(np.float32)
         return audio, after
+
+
+def concealed(
+    packets: Iterable[Packet],
+    decode: Callable[[Iterable[NDArray[np.uint16]]], Iterable[Samples]],
+    hop_length: int,
+) -> Iterator[Samples]:
+    """What ``decode`` makes of the codes of ``packets``, at the model's rate, with lost ones faded."""
+    envelope = Envelope()
+
+    def codes() -> Iterator[NDArray[np.uint16]]:
+        nonlocal envelope
+        last = None
+        for packet in packets:
+            lost = np.full(packet.n_frames, packet.is_lost)
+            envelope = envelope.add(lost)
+            frames = repeat_missing(packet.codes, lost, last)
+            last = frames[:, :, -1:]
+            yield frames
+
+    for block in decode(codes()):
+        audio, envelope = envelope.apply(block, hop_length)
+        yield audio

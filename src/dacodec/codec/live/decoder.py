@@ -8,25 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dacodec.audio import Resampler, Samples, check_sampling_rate, resampled_length
+from dacodec.audio import Resampler, Samples, resampled_length
 from dacodec.audio.resampling import ResamplerState
-from dacodec.concealment import Envelope, repeat_missing
+from dacodec.batching.rows import push_together
+from dacodec.codec.coder import Coder, Codes
+from dacodec.codec.concealment import Envelope, repeat_missing
 from dacodec.engine import State
-from dacodec.engine.rows import push_together
 from dacodec.errors import CodesError
 from dacodec.model.quantizer import check_codes
-from dacodec.streaming.lookahead import lookahead_samples
-
-if TYPE_CHECKING:
-    from dacodec.codec import Codec
-
-Codes = NDArray[np.uint16]
 
 # Samples over which one guess of the audio to come goes over into the next.
 _BLENDED = 128
@@ -56,7 +51,7 @@ class PushedCodes(NamedTuple):
 class StreamDecoder:
     """Made by :meth:`Codec.stream_decoder`."""
 
-    codec: Codec
+    codec: Coder
     sampling_rate: int
     lookahead: int  # samples at the model's rate
 
@@ -224,20 +219,3 @@ def _blended(before: Samples, after: Samples) -> Samples:
     gain = (np.arange(n, dtype=np.float32) + 0.5) / n
     mixed = before[:, :n] * (1 - gain) + after[:, :n] * gain
     return np.concatenate([mixed, after[:, n:]], axis=1)
-
-
-def stream_decoder(
-    codec: Codec, sampling_rate: int | None = None, *, lookahead_seconds: float | None = None
-) -> StreamDecoder:
-    """A decoder of live codes to audio of ``sampling_rate`` Hz; left out, the model's.
-
-    Args:
-        lookahead_seconds: left out, as much as gives exactly the audio of offline coding; less gives audio
-            sooner, close to that. Resampling adds its own.
-
-    Raises:
-        ConfigError: if the look-ahead is negative.
-    """
-    exact = codec.geometry.decoder_lookahead * codec.model.hop_length
-    lookahead = lookahead_samples(codec.sampling_rate, lookahead_seconds, exact)
-    return StreamDecoder(codec, check_sampling_rate(sampling_rate or codec.sampling_rate), lookahead)

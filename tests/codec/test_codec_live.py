@@ -10,11 +10,12 @@ import soundfile
 from models import SHAPES, save_model
 
 from dacodec import Codec
-from dacodec.concealment import FADE_FRAMES, Envelope
-from dacodec.engine import TorchEngine, rows
+from dacodec.batching import rows
+from dacodec.codec.concealment import FADE_FRAMES, Envelope
+from dacodec.engine import TorchEngine
 from dacodec.errors import AudioError, CodesError, ConfigError
 
-CLIPS = Path(__file__).parent / "data" / "clips"
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from dacodec.container import Reader, Writer
 from dacodec.encoded import Summary
 from dacodec.errors import AudioError, OutputError
 
-CLIPS = Path(__file__).parent / "data" / "clips"
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
 SPEECH = CLIPS / "speech_en_cards_16k.flac"
 
 

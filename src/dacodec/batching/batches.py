@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dacodec.batching.chunks import decode_chunks, encode_chunks
 from dacodec.engine.base import Engine
-from dacodec.engine.chunks import decode_chunks, encode_chunks
 
 MAX_WASTE = 0.1
 _CHUNKS_A_BATCH = 2  # a batch is as large as so many chunks of a long signal

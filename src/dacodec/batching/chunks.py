@@ -1,4 +1,4 @@
-"""Signals of any length in constant memory: pushed through an engine piece by piece.
+"""Signals of any length in constant memory: pushed through an engine chunk by chunk.
 
 Shapes: C channels, T samples, K codebooks, F frames, any number of T and F in each block.
 """
@@ -35,13 +35,13 @@ def encode_chunks(
     geometry = engine.geometry
     n_samples = n_frames = 0
     state: State = None
-    for piece, last in _pieces(blocks, frames_a_chunk * geometry.config.hop_length):
-        n_samples += piece.shape[1]
+    for chunk, last in _chunks(blocks, frames_a_chunk * geometry.config.hop_length):
+        n_samples += chunk.shape[1]
         if last:
             wanted = geometry.frames_needed(n_samples)
-            piece = F.pad(piece, (0, geometry.samples_needed(wanted) - n_samples))
+            chunk = F.pad(chunk, (0, geometry.samples_needed(wanted) - n_samples))
         push = partial(engine.push_audio, n_quantizers=n_quantizers, end=last)
-        codes, state = _push_rows(push, piece, state)
+        codes, state = _push_rows(push, chunk, state)
         yield codes[:, :, : wanted - n_frames] if last else codes
         n_frames += codes.shape[2]
 
@@ -49,29 +49,29 @@ def encode_chunks(
 def decode_chunks(engine: Engine, blocks: Iterable[Tensor], frames_a_chunk: int) -> Iterator[Tensor]:
     """Audio [C, T], bit by bit, of codes that come in ``blocks`` [C, K, F]."""
     state: State = None
-    for piece, last in _pieces(blocks, frames_a_chunk):
-        audio, state = _push_rows(partial(engine.push_codes, end=last), piece, state)
+    for chunk, last in _chunks(blocks, frames_a_chunk):
+        audio, state = _push_rows(partial(engine.push_codes, end=last), chunk, state)
         yield audio
 
 
-class _Piece(NamedTuple):
+class _Chunk(NamedTuple):
     steps: Tensor  # [C, ..., T]
     last: bool
 
 
-def _pieces(blocks: Iterable[Tensor], size: int) -> Iterator[_Piece]:
-    """A signal in pieces of ``size`` steps, the last one of 1 to ``size``."""
-    waiting: list[Tensor] = []  # joined once there are more steps than a piece has
+def _chunks(blocks: Iterable[Tensor], size: int) -> Iterator[_Chunk]:
+    """A signal in chunks of ``size`` steps, the last one of 1 to ``size``."""
+    waiting: list[Tensor] = []  # joined once there are more steps than a chunk has
     n_waiting = 0
     for block in blocks:
         waiting.append(block)
         n_waiting += block.shape[-1]
         if n_waiting > size:
             *full, rest = torch.split(_joined(waiting), size, -1)
-            yield from (_Piece(steps, last=False) for steps in full)
+            yield from (_Chunk(steps, last=False) for steps in full)
             waiting, n_waiting = [rest], rest.shape[-1]
     if n_waiting:
-        yield _Piece(_joined(waiting), last=True)
+        yield _Chunk(_joined(waiting), last=True)
 
 
 def _joined(blocks: list[Tensor]) -> Tensor:

@@ -8,23 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from dacodec.audio import Resampler, Samples, as_float, check_sampling_rate, resampled_length
+from dacodec.audio import Resampler, Samples, as_float, resampled_length
 from dacodec.audio.resampling import ResamplerState
+from dacodec.batching.rows import push_together
+from dacodec.codec.coder import Coder, Codes
 from dacodec.engine import State
-from dacodec.engine.rows import push_together
 from dacodec.errors import AudioError
-from dacodec.streaming.lookahead import lookahead_samples
-
-if TYPE_CHECKING:
-    from dacodec.codec import Codec
-
-Codes = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ class PushedAudio(NamedTuple):
 class StreamEncoder:
     """Made by :meth:`Codec.stream_encoder`."""
 
-    codec: Codec
+    codec: Coder
     sampling_rate: int
     n_quantizers: int
     lookahead: int  # samples at the model's rate
@@ -171,25 +165,3 @@ def _samples(audio: Any) -> Samples:
     if 0 in tuple(array.shape) and len(array.shape) in (1, 2):
         return np.zeros((1 if len(array.shape) == 1 else array.shape[0], 0), np.float32)
     return as_float(array)
-
-
-def stream_encoder(
-    codec: Codec,
-    sampling_rate: int,
-    *,
-    n_quantizers: int | None = None,
-    lookahead_seconds: float | None = None,
-) -> StreamEncoder:
-    """A coder of live audio of ``sampling_rate`` Hz.
-
-    Args:
-        n_quantizers: codebooks to use, 1..N; left out, all.
-        lookahead_seconds: left out, as much as gives exactly the codes of offline coding; less gives codes
-            sooner, and others. Resampling adds its own.
-
-    Raises:
-        ConfigError: if the look-ahead is negative.
-    """
-    n = codec.choose_n_quantizers(1, n_quantizers, None)
-    lookahead = lookahead_samples(codec.sampling_rate, lookahead_seconds, codec.geometry.encoder_lookahead)
-    return StreamEncoder(codec, check_sampling_rate(sampling_rate), n, lookahead)

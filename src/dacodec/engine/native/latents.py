@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dacodec.engine.native import LayerPlan, Network, _Convolution, decoder_layers, encoder_layers
-from dacodec.engine.native_library import load_library
-from dacodec.engine.threads import default_threads
+from dacodec.engine.native.layers import LayerPlan, decoder_layers, encoder_layers
+from dacodec.engine.native.library import load_library
+from dacodec.engine.native.networks import Network
+from dacodec.engine.native.threads import default_threads
 from dacodec.geometry import Chain, Geometry
 from dacodec.model.dac import Decoder, Encoder
 
@@ -96,4 +97,4 @@ def _views(module: nn.Module) -> Iterator[NDArray[np.float32]]:
 def _layers(module: Encoder | Decoder) -> list[LayerPlan]:
     if isinstance(module, Encoder):
         return encoder_layers(module, fast=True)
-    return decoder_layers(module, fast=True, first=_Convolution.of(module.conv1))
+    return decoder_layers(module, fast=True)

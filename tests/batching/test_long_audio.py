@@ -10,12 +10,12 @@ from models import SHAPES, save_model
 
 from dacodec import DacModel
 from dacodec.audio import read, resample
+from dacodec.batching.chunks import decode_chunks, encode_chunks
 from dacodec.engine import TorchEngine
 from dacodec.engine.base import Pushed
-from dacodec.engine.chunks import decode_chunks, encode_chunks
 from dacodec.engine.pieces import encoder_in_pieces
 
-CLIPS = Path(__file__).parent / "data" / "clips"
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
 SECONDS = 120
 CHUNK_FRAMES = (37, 50, 101, 173, 500)
 

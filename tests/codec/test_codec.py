@@ -16,10 +16,9 @@ from dacodec.audio import as_float, loudness_lufs, read, resample
 from dacodec.container import Reader, Writer
 from dacodec.engine import TorchEngine
 from dacodec.engine.base import Pushed
-from dacodec.engine.batches import MAX_WASTE, padding_waste, plan_batches
 from dacodec.errors import AudioError, CodesError, EngineError, FormatError, ModelMismatchError, OutputError
 
-CLIPS = Path(__file__).parent / "data" / "clips"
+CLIPS = Path(__file__).parents[1] / "data" / "clips"
 
 
 @pytest.fixture(scope="module")
@@ -453,17 +452,6 @@ def test_batches_of_mixed_bitrates_and_nothing(codec):
     assert codec.encode_batch([], 16000) == []
     with pytest.raises(AudioError, match="one for each"):
         codec.encode_batch(audios, [16000])
-
-
-def test_batches_waste_little():
-    rng = np.random.default_rng(1)
-    lengths = rng.integers(1, 2000, 500).tolist()
-    batches = plan_batches(lengths, budget=4000)
-    assert sorted(i for batch in batches for i in batch) == list(range(500))
-    assert padding_waste(lengths, batches) <= MAX_WASTE
-    for batch in batches:
-        assert len(batch) * max(lengths[i] for i in batch) <= 4000 or len(batch) == 1
-    assert len(batches) < 200
 
 
 @pytest.mark.parametrize("name", SHAPES)
