@@ -27,7 +27,7 @@ class Codec(ArrayCodec, FileCodec, LiveCodec):
     Args:
         engine: runs the model.
         model: who it is.
-        chunk_seconds: long audio is computed in pieces of about this length. It changes memory and speed, and
+        chunk_seconds: long audio is computed in chunks of about this length. It changes memory and speed, and
             nothing of the result.
     """
 
