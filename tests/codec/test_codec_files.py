@@ -4,6 +4,7 @@ import io
 import os
 import threading
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from dacodec import Codec, Encoded
 from dacodec.audio import AudioReader, AudioWriter, PcmReader, PcmWriter, read, reading, resample, write
 from dacodec.container import Reader, Writer
 from dacodec.encoded import Summary
+from dacodec.engine import TorchEngine
 from dacodec.errors import AudioError, OutputError
 
 CLIPS = Path(__file__).parents[1] / "data" / "clips"
@@ -124,6 +126,63 @@ def test_no_such_part(codec, start, duration, tmp_path):
         with pytest.raises(AudioError):
             run()
     assert [path.name for path in tmp_path.iterdir()] == ["in.dacz"]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("known", [True, False])
+def test_damage_is_concealed_as_live(codecs, name, known, stereo):
+    """The first packet is damaged, one in the middle, and the end is cut off."""
+    codec, audio = codecs[name], read(stereo)
+    encoded = codec.encode(audio.samples, audio.sampling_rate, mid_side=True, loudness_lufs=-20)
+    header = replace(encoded.header(), packet_frames=4, n_samples=encoded.n_samples if known else None)
+    data = damaged_twice_and_cut(header, encoded)
+    model = codec.engine.model
+    try:
+        exact = Codec(TorchEngine(model.double()), codec.model, codec.chunk_seconds)
+        live = concealed_live(exact, data)
+        reader = Reader(io.BytesIO(data), conceal=True)
+        files = np.concatenate(list(exact.decode_stream(reader)), axis=1)
+    finally:
+        model.float()
+    assert len(reader.damages) == 3
+    assert (
+        0 <= files.shape[1] - live.shape[1] <= 200
+    )  # odd strides lose samples; the file stands for them, too
+    np.testing.assert_allclose(files[:, : live.shape[1]], live, rtol=0, atol=1e-6)
+
+
+def damaged_twice_and_cut(header, encoded):
+    file = io.BytesIO()
+    with Writer(file, header) as writer:
+        writer.write(encoded.codes)
+        writer.close(encoded.n_samples)
+    data = bytearray(file.getvalue())
+    size = len(header.to_bytes())
+    for at in (size + 20, size + (len(data) - size) // 2):
+        data[at] ^= 0xFF
+    return bytes(data[: -(len(data) - size) // 4])
+
+
+def concealed_live(codec, data):
+    reader, state, parts = Reader(io.BytesIO(data), conceal=True), None, []
+    decoder = codec.stream_decoder(reader.header.sampling_rate)
+    for packet in reader:
+        pushed, state = decoder.push(packet.codes, state, np.full(packet.n_frames, packet.is_lost))
+        parts.append(pushed)
+    mid, side = np.concatenate([*parts, decoder.flush(state, reader.n_samples)], axis=1)
+    return np.stack([mid + side, mid - side]) / np.float32(reader.header.gain)
+
+
+def test_an_end_that_tells_of_too_few_samples(codec):
+    """Where damage is passed over, what was given out by then was given out."""
+    encoded = codec.encode(np.zeros(16000), 16000)
+    file = io.BytesIO()
+    with Writer(file, replace(encoded.header(), n_samples=None)) as writer:
+        writer.write(encoded.codes)
+        writer.close(1)
+    file.seek(0)
+    audio = np.concatenate(list(codec.decode_stream(Reader(file, conceal=True))), axis=1)
+    assert audio.shape[1] == codec.model.hop_length * (encoded.n_frames - 2)
 
 
 @pytest.mark.parametrize("rate", [16000, 44100, 12345])
