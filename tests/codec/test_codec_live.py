@@ -161,18 +161,41 @@ def test_nothing_but_losses_is_silence_in_the_end(codec):
     assert np.abs(live[:, FADE_FRAMES * codec.model.hop_length :]).max() == 0
 
 
-def test_envelopes_have_no_steps():
+@pytest.mark.parametrize("sees_ahead", [True, False])
+def test_envelopes_have_no_steps(sees_ahead):
     missing = np.random.default_rng(0).random(200) < 0.3
-    envelope, parts = Envelope().add(missing), []
-    for n in (1, 700, 3, 0, 5000, 100000):
-        part, envelope = envelope.apply(np.ones((1, min(n, 200 * 64 - envelope.position)), np.float32), 64)
-        parts.append(part)
-    gain = np.concatenate(parts, axis=1)[0]
-    assert len(gain) == 200 * 64
+    missing[:2] = False
+    gain = through_envelope(missing, np.ones((1, 200 * 64), np.float32), sees_ahead)[0]
     assert np.abs(np.diff(gain)).max() <= 1 / 64 + 1e-6
     frames = gain.reshape(200, 64)
-    assert (frames[~missing][:, -1] > 1 - 1 / 64 - 1e-6).all()
     assert (frames[missing][:, -1] < 1).all()
+    before_a_loss = np.append(missing[1:], False)
+    assert (frames[~missing & ~(before_a_loss & sees_ahead)][:, -1] > 1 - 1 / 64 - 1e-6).all()
+    if sees_ahead:
+        assert (frames[~missing & before_a_loss][:, -1] < 1 - 1 / FADE_FRAMES + 1 / 64).all()
+
+
+@pytest.mark.parametrize("sees_ahead", [True, False])
+def test_treble_is_softened_where_frames_are_lost_and_nowhere_else(sees_ahead):
+    missing = np.zeros(20, bool)
+    missing[10] = True
+    treble = np.tile(np.array([[1, -1]], np.float32), 20 * 32)
+    frames = np.abs(through_envelope(missing, treble, sees_ahead)).reshape(20, 64)
+    assert (frames[: 9 if sees_ahead else 10] == 1).all()
+    assert frames[10, -1] < 0.01 + 1 / 64
+    assert (frames[10].max() < 0.02) == sees_ahead
+    assert (frames[12:] == 1).all()
+
+
+def through_envelope(missing, audio, sees_ahead, hop_length=64):
+    """``audio`` [C, T] in pieces of odd lengths: they do not show."""
+    envelope, parts = Envelope(sees_ahead).add(missing), []
+    for n in (1, 700, 3, 0, 5000, 100000):
+        part, envelope = envelope.apply(audio[:, envelope.position :][:, :n], hop_length)
+        parts.append(part)
+    pieces = np.concatenate(parts, axis=1)
+    assert np.array_equal(pieces, Envelope(sees_ahead).add(missing).apply(audio, hop_length)[0])
+    return pieces
 
 
 def many_live(encoder, signals, rng):

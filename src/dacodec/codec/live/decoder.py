@@ -32,9 +32,9 @@ class DecoderState:
     """Where a signal stands that is being decoded."""
 
     resampler: ResamplerState
+    envelope: Envelope
     last_codes: Codes  # [C, K, 0 or 1]
     engine: State = None
-    envelope: Envelope = field(default_factory=Envelope)
     n_made: int = 0  # samples at the model's rate that the engine has made
     n_frames: int = 0  # pushed
     n_samples: int = 0  # given out, at the given rate
@@ -127,7 +127,8 @@ class StreamDecoder:
         checked = check_codes(torch.as_tensor(array), config.n_codebooks, config.codebook_size)
         frames = checked.numpy().astype(np.uint16)
         if state is None:
-            state = DecoderState(self._resampler.start(len(frames)), frames[:, :, :0])
+            envelope = Envelope(sees_ahead=self.lookahead >= self.codec.model.hop_length)
+            state = DecoderState(self._resampler.start(len(frames)), envelope, frames[:, :, :0])
         if frames.shape[:2] != state.last_codes.shape[:2]:
             raise CodesError(
                 f"got [channels, codebooks] = {list(frames.shape[:2])}, this signal has "
