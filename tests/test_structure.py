@@ -126,7 +126,9 @@ def test_inside_a_room_files_import_only_what_stands_before_them(own):
                 assert order[shelf(other)] < order[shelf(path)], f"{path} imports {other}"
 
 
-@pytest.mark.parametrize("name", ["container", "errors", "config", "geometry", "files", "audio", "encoded", "tokens"])
+@pytest.mark.parametrize(
+    "name", ["container", "errors", "config", "geometry", "files", "audio", "encoded", "tokens"]
+)
 def test_rooms_without_torch(name):
     paths = [SOURCE / f"{name}.py"] if (SOURCE / f"{name}.py").exists() else (SOURCE / name).rglob("*.py")
     for path in paths:
