@@ -37,9 +37,7 @@ def test_every_layer_starts_in_scale():
     before = deviations(model, audio)
     assert before["encoder.conv2"] < 0.1  # what is to be mended
     start_in_scale(model, audio)
-    branches = {
-        f"{name}.conv2" for name, module in model.named_modules() if isinstance(module, ResidualUnit)
-    }
+    branches = {f"{name}.conv2" for name, module in model.named_modules() if isinstance(module, ResidualUnit)}
     assert len(branches) == 24
     for name, deviation in deviations(model, audio).items():
         wanted = BRANCH if name in branches else audio.std().item() if name == "decoder.conv2" else 1.0

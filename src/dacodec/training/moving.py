@@ -54,7 +54,7 @@ class MovingCodes:
             pace: a scalar on the device, 0 to 1: the batch's weight in the averages. 0 leaves everything as it is,
                 whatever the latents are.
         """
-        n, size, dim = self.sums.shape
+        n, _, dim = self.sums.shape
         batch, _, frames = quantized.audio_codes.shape
         codes = quantized.audio_codes.transpose(0, 1).reshape(n, -1)  # [N, B * F]
         points = quantized.projected_latents.view(batch, n, dim, frames).permute(1, 0, 3, 2)
