@@ -14,6 +14,7 @@ from typing import Any, Literal
 from dacodec.config import DacConfig
 from dacodec.errors import ConfigError, OutputError
 from dacodec.files import new_file
+from dacodec.training.balance import BalanceConfig
 from dacodec.training.discriminators import DiscriminatorConfig
 from dacodec.training.losses import LossWeights
 
@@ -52,12 +53,18 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW, and the norm that gradients are clipped to."""
+    """AdamW, and the norm that gradients are clipped to.
+
+    Args:
+        usual_norms: clip at so many times the gradients' usual norm too, because no fixed bound fits the whole of a
+            short run; 0 for never.
+    """
 
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.8, 0.99)
     weight_decay: float = 0.01
     max_grad_norm: float = 1e3
+    usual_norms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class ScheduleConfig:
         begin, end: the part of the cosine that this run covers, so that a chain of runs can follow one.
         discriminator_start_step: when the discriminator begins to learn.
         adversarial_start_step: when the generator begins to listen to it.
+        discriminator_start, adversarial_start: the same as shares of the run, for runs of minutes; the later one counts.
     """
 
     warmup_steps: int = 0
@@ -80,6 +88,8 @@ class ScheduleConfig:
     end: float = 1.0
     discriminator_start_step: int = 0
     adversarial_start_step: int = 0
+    discriminator_start: float = 0.0
+    adversarial_start: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,12 +102,36 @@ class CodebookConfig:
         revive_steps: how often codes that nobody used since the last time are revived; 0 for never.
         revive_at_once: at most so many of a codebook.
         revive_until: share of the run after which codes are left alone.
+        trained: by gradients; if not, projections stay as they were set, and codes follow by ``pace``. At high rates the
+            chain of projections runs away under gradients.
+        fit_at: shares of the run at which projections and codes are set from the data again, because the encoder moves on.
+        fit_crops: crops that they are set from.
+        pace: of the moving averages that codes are: a step's weight; 0 leaves them as they were set.
+        rest: shares of the run between which the pace falls to 0, so that the decoder's last steps hear still codes.
     """
 
     initialise_step: int = 0
+    trained: bool = True
+    fit_at: list[float] = field(default_factory=list)
+    fit_crops: int = 48
+    pace: float = 0.0
+    rest: tuple[float, float] = (0.75, 0.9)
     revive_steps: int = 0
     revive_at_once: int = 64
     revive_until: float = 0.7
+
+
+@dataclass(frozen=True)
+class LatentsConfig:
+    """Pulls on the latents, as shares of the norm of the gradient that reaches them from the audio.
+
+    Args:
+        commitment: towards what all codebooks together make of them, so that what no codebook sees fades.
+        variance: towards variance 1, which nothing else holds where the quantizer is not trained.
+    """
+
+    commitment: float = 0.0
+    variance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +145,15 @@ class TrainConfig:
         init: weights to begin with: anything that ``DacModel.from_pretrained`` takes, the light form of a run too.
         init_discriminator: weights file to begin with (ours or Descript's); ``auto``: the one beside ``init``, if
             there is one of this shape; empty: none.
+        step: ``published`` trains as the paper does; ``split`` cuts the backward pass at the audio and at the latents,
+            where gradients can be balanced and pulled (``dacodec.training.split``).
+        start: ``scaled`` gives a new model's layers outputs of variance 1 on the data, which saves it some hundred steps.
+        balance: shares of the losses in place of their weights, so that losses of any scale go together; needs ``split``.
+        latents: pulls on the latents; needs ``split``.
+        one_pass: ``split`` asks the discriminators once a step for both networks' gradients, not twice: they are
+            what a step costs most for.
+        max_skipped: so many steps in a row may be skipped because a gradient is not finite; 0 ends the run at the
+            first loss that is not. Needs ``split``.
         batch_size: crops a step, over all processes and accumulated parts.
         accumulate: parts that a step is computed in, one after the other, with the result of one.
         steps, max_minutes: the run ends with the first that is reached.
@@ -133,6 +176,12 @@ class TrainConfig:
     out: str = "runs/dacodec"
     init: str = ""
     init_discriminator: str = "auto"
+    step: Literal["published", "split"] = "published"
+    start: Literal["plain", "scaled"] = "plain"
+    balance: BalanceConfig | None = None
+    latents: LatentsConfig = field(default_factory=LatentsConfig)
+    one_pass: bool = True
+    max_skipped: int = 0
     batch_size: int = 72
     accumulate: int = 1
     steps: int | None = None
@@ -161,6 +210,32 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be from 0 to less than 1, got {self.ema_decay}")
+        if self.step == "published":
+            self._check_published()
+        elif self.accumulate > 1:
+            raise ConfigError(
+                "the split step takes a batch at once: set accumulate to 1, or step to published"
+            )
+        if self.codebooks.trained and self.codebooks.pace:
+            raise ConfigError(
+                "codes are trained, or they follow: set codebooks.trained to false, or pace to 0"
+            )
+
+    def _check_published(self) -> None:
+        schedule, codebooks = self.schedule, self.codebooks
+        asked = {
+            "balance": self.balance,
+            "latents": self.latents != LatentsConfig(),
+            "max_skipped": self.max_skipped,
+            "codebooks.trained": not codebooks.trained,
+            "generator_optimizer.usual_norms": self.generator_optimizer.usual_norms,
+            "discriminator_optimizer.usual_norms": self.discriminator_optimizer.usual_norms,
+            "schedule.discriminator_start": schedule.discriminator_start,
+            "schedule.adversarial_start": schedule.adversarial_start,
+        }
+        names = ", ".join(name for name, value in asked.items() if value)
+        if names:
+            raise ConfigError(f"the published step knows nothing of {names}; set step to split")
 
 
 def load_config(recipe: str, overrides: Sequence[str] = (), **more: Any) -> TrainConfig:

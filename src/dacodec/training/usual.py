@@ -27,11 +27,15 @@ class UsualNorm:
         self.usual = torch.zeros((), device=device)
 
     @torch.no_grad()
-    def clip(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Scale ``gradients`` in place; their norm before, and whether all were finite (a bool on the device)."""
+    def clip(self, gradients: Sequence[Tensor], max_norm: float = torch.inf) -> tuple[Tensor, Tensor]:
+        """Scale ``gradients`` in place; their norm before, and whether all were finite (a bool on the device).
+
+        Args:
+            max_norm: a bound beside the usual one.
+        """
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
         finite = norm.isfinite()
-        bound = torch.where(self.usual > 0, self.times * self.usual, norm)
+        bound = torch.where(self.usual > 0, self.times * self.usual, norm).clamp(max=max_norm)
         torch._foreach_mul_(list(gradients), (bound / norm.clamp(min=1e-12)).clamp(max=1.0))
         followed = self.usual + MEMORY * (torch.minimum(norm, OUTLIER * bound) - self.usual)
         followed = torch.where(self.usual > 0, followed, norm)
