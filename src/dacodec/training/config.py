@@ -135,6 +135,30 @@ class LatentsConfig:
 
 
 @dataclass(frozen=True)
+class SpeedConfig:
+    """How a step is computed; none of it changes what is computed, but for rounding.
+
+    Args:
+        graph: a step of the split kind as one CUDA graph, where there is CUDA: a small model's step is spent on launching
+            kernels, not on running them. Elsewhere the same step runs as it is.
+        fused_snake: Snake as one Triton kernel forward and one backward, where there are CUDA and Triton: written out,
+            it moves activations through memory eight times.
+        channels_last: the convolutions' memory order that tensor cores want.
+        float32_tail: with bf16-mixed, the decoder's last block and convolution in float32, or quiet treble is lost.
+        tf32: what is left in float32 may be rounded as TF32 does, on devices that have it.
+        cudnn_search: kernels that cuDNN tries for each convolution; 0 for all. They are tried at the start of a run, which
+            is a tenth of one of ten minutes.
+    """
+
+    graph: bool = False
+    fused_snake: bool = False
+    channels_last: bool = False
+    float32_tail: bool = False
+    tf32: bool = False
+    cudnn_search: int = 10
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A training run.
 
@@ -156,7 +180,9 @@ class TrainConfig:
             first loss that is not. Needs ``split``.
         batch_size: crops a step, over all processes and accumulated parts.
         accumulate: parts that a step is computed in, one after the other, with the result of one.
-        steps, max_minutes: the run ends with the first that is reached.
+        steps, max_minutes: the run ends with the first that is reached. Without steps the minutes are the whole run's,
+            those before it was killed included; with steps they are what this process may take.
+        speed: how a step is computed.
         ema_decay: of the average of the weights that is saved and validated; 0 for the last weights.
         precision: ``bf16-mixed`` runs the networks' convolutions in bfloat16; quantizer and spectra stay in float32.
         compile: run the networks through ``torch.compile``, which takes minutes to start.
@@ -174,6 +200,7 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     codebooks: CodebookConfig = field(default_factory=CodebookConfig)
     out: str = "runs/dacodec"
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
     init: str = ""
     init_discriminator: str = "auto"
     step: Literal["published", "split"] = "published"
@@ -232,6 +259,7 @@ class TrainConfig:
             "discriminator_optimizer.usual_norms": self.discriminator_optimizer.usual_norms,
             "schedule.discriminator_start": schedule.discriminator_start,
             "schedule.adversarial_start": schedule.adversarial_start,
+            "speed.graph": self.speed.graph,
         }
         names = ", ".join(name for name, value in asked.items() if value)
         if names:

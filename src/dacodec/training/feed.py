@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from dacodec.config import DacConfig
 from dacodec.training.clips import Clip, ClipStore
 from dacodec.training.config import TrainConfig
-from dacodec.training.crops import Crops, clip_probabilities
+from dacodec.training.crops import Crops, batches, clip_probabilities
 from dacodec.training.sources import Unit, find_units
 
 VALIDATION_SECONDS = 2.0
@@ -59,7 +63,25 @@ class Feed:
             self.config.data.max_narrowband_share,
         )
 
-    def crops(self, seed: int) -> Crops:
+    def batches(self, first_step: int) -> Iterator[Tensor]:
+        """This process's share of each batch [own, 1, T] from ``first_step`` on."""
+        return batches(
+            self._crops(self.config.seed),
+            first_step=first_step,
+            batch_size=self.config.batch_size,
+            rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+            workers=self.config.data.workers,
+            pin_memory=self.fabric.device.type == "cuda",
+        )
+
+    def some(self, first: int, n: int) -> Tensor:
+        """``n`` crops [n, 1, T] on the device that are in no batch, the same in every process."""
+        crops = self._crops(self.config.seed + 1)
+        found = [torch.from_numpy(crops[i]) for i in range(first, first + n)]
+        return torch.stack(found)[:, None].to(self.fabric.device)
+
+    def _crops(self, seed: int) -> Crops:
         return Crops(self.clips, self.probabilities, self.shape.sampling_rate, self.crop_length, seed)
 
     def validation(self) -> Crops | None:

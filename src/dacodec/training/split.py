@@ -51,14 +51,23 @@ class Trained:
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.max_norm = config.max_grad_norm
         self.norm = UsualNorm(fabric.device, config.usual_norms or torch.inf)
+        self.rate = torch.tensor(
+            config.learning_rate, device=fabric.device
+        )  # a tensor: a graph reads it anew
         self.optimizer = torch.optim.AdamW(
             self.parameters,
-            lr=torch.tensor(config.learning_rate, device=fabric.device),  # a tensor: a graph reads it anew
+            lr=self.rate,
             betas=config.betas,
             weight_decay=config.weight_decay,
             fused=True,
             capturable=fabric.device.type == "cuda",
         )
+        self.optimizer.register_load_state_dict_post_hook(self._keep_rate)
+
+    def _keep_rate(self, optimizer: Any) -> None:
+        """What was loaded brought a learning rate of its own, on the CPU."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.rate
 
     @torch.no_grad()
     def update(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
