@@ -20,7 +20,7 @@ from dacodec.spectra import MEL_FLOOR, MEL_SCALES, complex_spectrum, mel_spectru
 # What a discriminator made of one batch: for each of its parts the outputs of all layers, the last one the verdict.
 Judgement = Sequence[Sequence[Tensor]]
 
-WAVE_WINDOWS = (2048, 512)  # of the complex spectra; samples
+WAVE_WINDOWS = (2048, 512)  # of the complex spectra; samples; those that a crop is too short for are left out
 QUIET = 1e-3  # mean magnitude under which errors count no more
 
 
@@ -77,7 +77,7 @@ def wave_loss(fake: Tensor, real: Tensor) -> Tensor:
     It asks for the phase, of which the mel distance says nothing; without it voices buzz.
     """
     terms = [_relative((fake - real).abs(), real.abs())]
-    for window_length in WAVE_WINDOWS:
+    for window_length in (w for w in WAVE_WINDOWS if w <= real.shape[-1]):
         a, b = (complex_spectrum(x, window_length, window_length // 4) for x in (fake, real))
         # The root of the square with a little added: the absolute value has no gradient where both agree.
         distance = torch.view_as_real(a - b).square().sum(-1).add(1e-10).sqrt()
