@@ -61,8 +61,11 @@ class Clip:
 
     def excerpt(self, start: int, length: int) -> Samples:
         """Samples from ``start`` on [length], float32 at its own level."""
-        stored = _mapped(self.pcm)[self.start + start : self.start + start + length]
-        return _floats(stored, self.scale)
+        return _floats(self.stored()[start : start + length], self.scale)
+
+    def stored(self) -> NDArray[np.int16]:
+        """All of it at full scale, as it is in the file [T]."""
+        return _mapped(self.pcm)[self.start : self.start + self.length]
 
 
 @dataclass(frozen=True)
