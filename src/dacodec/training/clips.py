@@ -96,8 +96,11 @@ class ClipStore:
         except OSError as error:
             raise OutputError(f"cannot make {self.folder} for decoded audio: {error.strerror}") from error
         for unit in units:
-            if not self._facts(unit).exists():
+            if not self.holds(unit):
                 self._decode(unit)
+
+    def holds(self, unit: Unit) -> bool:
+        return self._facts(unit).exists()
 
     def _decode(self, unit: Unit) -> None:
         room = self.budget_bytes - sum(p.stat().st_size for p in self.folder.glob("*.pcm"))

@@ -17,6 +17,7 @@ from dacodec.files import new_file
 from dacodec.training.balance import BalanceConfig
 from dacodec.training.discriminators import DiscriminatorConfig
 from dacodec.training.losses import LossWeights
+from dacodec.training.resident import ResidentConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 CONFIG_FILE = "config.yaml"  # in a run's folder
@@ -37,6 +38,10 @@ class DataConfig:
         workers: processes that make crops; 0 makes them in the training process.
         decode_processes: that decode what is new.
         rescan_seconds: how often to look for new tars; 0 for never.
+        begin_early: begin with one tar while the others are decoded, as a run of minutes cannot wait for all; weights of
+            pools that are not there (yet) count nothing then.
+        resident: keep all audio on the device and gather crops there, for steps of milliseconds; left out, ``workers``
+            make them.
     """
 
     sources: list[str] = field(default_factory=list)
@@ -49,6 +54,8 @@ class DataConfig:
     workers: int = 2
     decode_processes: int = 2
     rescan_seconds: float = 30.0
+    begin_early: bool = False
+    resident: ResidentConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -237,6 +244,10 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be from 0 to less than 1, got {self.ema_decay}")
+        if self.data.begin_early and not self.data.rescan_seconds:
+            raise ConfigError(
+                "who begins early must look for the rest: set data.rescan_seconds to more than 0"
+            )
         if self.step == "published":
             self._check_published()
         elif self.accumulate > 1:

@@ -116,8 +116,9 @@ class Resident:
 
     def gather(self, places: Places) -> Tensor:
         """Crops [B, 1, T], float32, within -1..1."""
-        stored = self.audio[places.starts[..., None] + self._offsets]  # [B, 2, T]
-        audio = (stored * places.gains[..., None]).sum(1, keepdim=True)
+        starts, gains = (x.to(self.device) for x in places)
+        stored = self.audio[starts[..., None] + self._offsets]  # [B, 2, T]
+        audio = (stored * gains[..., None]).sum(1, keepdim=True)
         return audio / audio.abs().amax(-1, keepdim=True).clamp(min=1.0)
 
     def batches(
