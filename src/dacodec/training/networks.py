@@ -15,6 +15,8 @@ from dacodec.model import DacModel
 from dacodec.training.checkpoints import DISCRIMINATOR_FILE, LIGHT_FOLDER, load_discriminator
 from dacodec.training.config import TrainConfig
 from dacodec.training.discriminators import Discriminator
+from dacodec.training.graph import Cuda, Graphed
+from dacodec.training.layers import speed_up
 from dacodec.training.split import SplitStep
 from dacodec.training.step import TrainingStep, published_step
 from dacodec.training.weight_norm import add_weight_norm, load_folded
@@ -71,6 +73,7 @@ def make_step(
     fabric: Any, config: TrainConfig, model: DacModel, judge: Discriminator | None
 ) -> TrainingStep | SplitStep:
     """The step that the config asks for; both networks get weight normalisation and go to the device."""
+    speed_up(model, judge, config.speed, fabric.device)
     for network in (model, judge):
         if network is not None:
             add_weight_norm(network)
@@ -78,6 +81,16 @@ def make_step(
     if config.compile:
         for part in (model.encoder, model.decoder, *(judge.discriminators if judge else ())):
             part.compile()
-    autocast = torch.autocast(fabric.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed")
-    make = SplitStep if config.step == "split" else published_step
-    return make(fabric, config, model, judge, autocast)
+    graph = config.speed.graph and fabric.device.type == "cuda" and fabric.world_size == 1
+    autocast = torch.autocast(
+        fabric.device.type,
+        torch.bfloat16,
+        enabled=config.precision == "bf16-mixed",
+        cache_enabled=not graph,  # a graph must not keep what was cast outside of it
+    )
+    if config.step == "published":
+        return published_step(fabric, config, model, judge, autocast)
+    step = SplitStep(fabric, config, model, judge, autocast)
+    if graph:
+        step.run = Graphed(step.compute, Cuda())
+    return step

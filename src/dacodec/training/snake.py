@@ -21,7 +21,9 @@ PROGRAMS = 2048  # along time, for the backward pass: each leaves a sum of its o
 
 
 @triton.jit
-def _tile(rows, length, channels, first, stride_b, stride_t, stride_c, ROWS: tl.constexpr, CHANNELS: tl.constexpr):
+def _tile(
+    rows, length, channels, first, stride_b, stride_t, stride_c, ROWS: tl.constexpr, CHANNELS: tl.constexpr
+):
     """Offsets of the tile [ROWS, CHANNELS] that begins at row ``first``, and which of it is inside. Rows are B * T."""
     row = first + tl.arange(0, ROWS)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)

@@ -9,7 +9,7 @@ Shapes: B crops, T samples, D latent dimension, F frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -120,6 +120,7 @@ class SplitStep:
         self.pace = torch.zeros((), device=device)
         self.progress = -1.0
         self.quantized: list[Quantized] = []  # of the last step
+        self.run: Callable[[Tensor, Tensor, Stage], Outcome] = self.compute  # or what runs it as a graph
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -138,7 +139,7 @@ class SplitStep:
     ) -> dict[str, Tensor]:
         """Step ``number`` on this process's ``audio`` [B, 1, T] with ``n_quantizers`` [B]; the losses by name."""
         self._set_progress(progress)
-        outcome = self.compute(audio, n_quantizers, self.stage(number, progress))
+        outcome = self.run(audio, n_quantizers, self.stage(number, progress))
         self.quantized = [outcome.quantized] if outcome.quantized else []
         return outcome.report
 
