@@ -57,7 +57,7 @@ class CodebookCare:
     def _fit(self) -> None:
         """All processes find the same, from the same crops."""
         n = self.config.codebooks.fit_crops
-        parts = self.crops(self.fits * n, n).split(self.config.batch_size)
+        parts = torch.split(self.crops(self.fits * n, n), self.config.batch_size)
         with self.autocast:
             latents = [self.model.encoder(part) for part in parts]
         initialise_codebooks(self.model, torch.cat(latents).float(), self.config.seed)

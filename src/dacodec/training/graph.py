@@ -29,6 +29,14 @@ class Recording(Protocol):
     def replay(self) -> None: ...
 
 
+class Device(Protocol):
+    """What runs and records steps."""
+
+    def run(self, run: Callable[[], Outcome]) -> Outcome: ...
+
+    def record(self, run: Callable[[], Outcome]) -> Recording: ...
+
+
 class CudaGraph:
     """A recording by CUDA."""
 
@@ -45,7 +53,7 @@ class Cuda:
     """Runs and records on one side stream, as recording demands, and in one pool of memory."""
 
     def __init__(self) -> None:
-        self.stream = torch.cuda.Stream()
+        self.stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.pool = torch.cuda.graph_pool_handle()
 
     def run(self, run: Callable[[], Outcome]) -> Outcome:
@@ -60,13 +68,9 @@ class Cuda:
 
 
 class Graphed:
-    """``compute`` of a stage: its first steps as they are, then from a recording. All of them are steps of the run.
+    """``compute`` of a stage: its first steps as they are, then from a recording. All of them are steps of the run."""
 
-    Args:
-        device: what runs and records.
-    """
-
-    def __init__(self, compute: Compute, device: Any) -> None:
+    def __init__(self, compute: Compute, device: Device) -> None:
         self.compute, self.device = compute, device
         self.stage: Stage | None = None
         self.n_run = 0

@@ -42,7 +42,8 @@ class LastConv2d(nn.Conv2d):
     """With the weight's channels last in memory, which the result follows."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight.contiguous(memory_format=torch.channels_last), self.bias)
+        weight = self.weight.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation)
 
 
 class FusedSnake(Snake):
@@ -51,7 +52,8 @@ class FusedSnake(Snake):
     def forward(self, x: Tensor) -> Tensor:
         from dacodec.training.snake import fused_snake
 
-        return fused_snake(x, self.alpha)
+        y: Tensor = fused_snake(x, self.alpha)
+        return y
 
 
 def _last(x: Tensor) -> Tensor:
@@ -98,6 +100,7 @@ def _in_float32(layer: nn.Module) -> None:
 
     def forward(self: Any, x: Tensor, *more: Any) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return type(self).forward(self, x.float(), *more)
+            y: Tensor = type(self).forward(self, x.float(), *more)
+        return y
 
-    layer.forward = MethodType(forward, layer)  # type: ignore[method-assign]
+    layer.forward = MethodType(forward, layer)

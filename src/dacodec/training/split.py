@@ -123,7 +123,7 @@ class SplitStep:
         self.run: Callable[[Tensor, Tensor, Stage], Outcome] = self.compute  # or what runs it as a graph
 
     @property
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self) -> dict[str, torch.optim.AdamW]:
         found = {"generator_optimizer": self.generator.optimizer}
         return found | ({"discriminator_optimizer": self.judge.optimizer} if self.judge else {})
 
