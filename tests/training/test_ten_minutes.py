@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import MODEL, config, events, losses
+from small_runs import MODEL, RATE, config, events, losses
+from test_data import make_tar, wav
 from test_runs import COMMAND, ENVIRONMENT, _undone, one_thread  # noqa: F401
 
 from dacodec import DacModel
-from dacodec.errors import TrainingError
+from dacodec.errors import ConfigError, TrainingError
 from dacodec.training.balance import BalanceConfig
 from dacodec.training.checkpoints import load_checkpoint
 from dacodec.training.config import (
@@ -24,6 +25,7 @@ from dacodec.training.config import (
     load_config,
     save_config,
 )
+from dacodec.training.feed import Feed
 from dacodec.training.loop import fit
 from dacodec.training.resident import ResidentConfig
 
@@ -148,6 +150,59 @@ def test_minutes_are_the_runs_and_not_the_processes(tmp_path):
     assert load_checkpoint(tmp_path / "run" / "checkpoints")["care"]["fits"] == 2
     rates = [row["learning_rate_factor"] for row in losses(settings.out)]
     assert rates[first.step] < 0.85  # and not at the top of the cosine again
+
+
+class OneProcess:
+    """What a feed needs of Fabric."""
+
+    local_rank = global_rank = 0
+    world_size, is_global_zero, device = 1, True, torch.device("cpu")
+
+    def barrier(self):
+        pass
+
+    def broadcast(self, x):
+        return x
+
+
+def test_it_begins_with_one_tar_and_takes_in_the_others(tmp_path):
+    """With the weights of all pools, of which the first tar has one."""
+    (tmp_path / "tars").mkdir()
+    for name, pitch in (("a", 300), ("b", 500), ("c", 700)):
+        rows = [(f"{name}.wav", "train", name)]
+        make_tar(tmp_path / "tars" / f"{name}.tar", {f"{name}.wav": wav(pitch, rate=RATE)}, rows)
+    settings = small(tmp_path)
+    data = replace(
+        settings.data,
+        sources=[f"{tmp_path}/tars/*.tar"],
+        weights={"a": 1.0, "b": 3.0},
+        begin_early=True,
+        rescan_seconds=0.05,
+    )
+    settings = replace(settings, data=data)
+    feed = Feed(OneProcess(), settings, MODEL, [])
+    try:
+        assert [clip.pool for clip in feed.clips] == ["a"]
+        assert feed.probabilities.tolist() == [1.0]
+        first = feed.resident
+        deadline = time.monotonic() + 60
+        while len(feed.clips) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+            newer = feed.newer()
+            if newer:
+                feed.take_in(newer)
+        assert [clip.pool for clip in feed.clips] == ["a", "b", "c"]
+        assert feed.probabilities.tolist() == pytest.approx([0.25, 0.75, 0.0])
+        assert len(feed.resident.audio) == 3 * len(first.audio)
+        assert next(feed.batches(0)).shape == (4, 1, feed.crop_length)
+        known = feed.keys
+    finally:
+        feed.close()
+    later = Feed(OneProcess(), settings, MODEL, known)  # what was decoded is there at once
+    later.close()
+    assert later.keys == known
+    with pytest.raises(ConfigError, match="rescan_seconds"):
+        replace(settings, data=replace(data, rescan_seconds=0))
 
 
 def test_skipped_steps_are_counted_and_too_many_end_the_run(tmp_path, monkeypatch):

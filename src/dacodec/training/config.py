@@ -152,7 +152,7 @@ class SpeedConfig:
             it moves activations through memory eight times.
         channels_last: the convolutions' memory order that tensor cores want.
         float32_tail: with bf16-mixed, the decoder's last block and convolution in float32, or quiet treble is lost.
-        tf32: what is left in float32 may be rounded as TF32 does, on devices that have it.
+        tf32: convolutions that are left in float32 may round as TF32 does, on devices that have it.
         cudnn_search: kernels that cuDNN tries for each convolution; 0 for all. They are tried at the start of a run, which
             is a tenth of one of ten minutes.
     """

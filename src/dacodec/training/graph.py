@@ -40,9 +40,9 @@ class Device(Protocol):
 class CudaGraph:
     """A recording by CUDA."""
 
-    def __init__(self, run: Callable[[], Outcome], stream: Any, pool: Any) -> None:
+    def __init__(self, run: Callable[[], Outcome], stream: Any) -> None:
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, stream=stream, pool=pool):
+        with torch.cuda.graph(self.graph, stream=stream):
             self.outcome = run()
 
     def replay(self) -> None:
@@ -50,11 +50,10 @@ class CudaGraph:
 
 
 class Cuda:
-    """Runs and records on one side stream, as recording demands, and in one pool of memory."""
+    """Runs and records on one side stream, as recording demands."""
 
     def __init__(self) -> None:
         self.stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self.pool = torch.cuda.graph_pool_handle()
 
     def run(self, run: Callable[[], Outcome]) -> Outcome:
         self.stream.wait_stream(torch.cuda.current_stream())
@@ -64,7 +63,7 @@ class Cuda:
         return outcome
 
     def record(self, run: Callable[[], Outcome]) -> Recording:
-        return CudaGraph(run, self.stream, self.pool)
+        return CudaGraph(run, self.stream)
 
 
 class Graphed:
