@@ -187,7 +187,8 @@ class SplitStep:
         if quantized and self.config.codebooks.pace:
             self.codes.follow(quantized, torch.where(finite, self.pace, 0.0))
         report["skipped"] = 1.0 - finite.float() * report.pop("judge_updated", finite.float())
-        return Outcome({name: x.detach() for name, x in report.items()}, quantized)
+        report = {name: x.detach() for name, x in report.items()}
+        return Outcome(report, Quantized(*(x.detach() for x in quantized)) if quantized else None)
 
     def _at_the_audio(self, real: Tensor, fake: Tensor, stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
         """The gradient with respect to the generated audio [B, 1, T]; the discriminators learn on the way."""
@@ -195,12 +196,10 @@ class SplitStep:
         losses = mel_losses(leaf[:, 0], real[:, 0], self.model.config.sampling_rate)
         losses["wave"] = wave_loss(leaf[:, 0], real[:, 0])
         report = dict(losses)
-        gradients = {
-            name: torch.autograd.grad(loss, leaf, retain_graph=name == "mel")[
-                0
-            ]  # mel and loud share their spectra
-            for name, loss in losses.items()
-        }
+        gradients = {}
+        for name, loss in losses.items():
+            # Mel and loud share their spectra.
+            [gradients[name]] = torch.autograd.grad(loss, leaf, retain_graph=name == "mel")
         if stage.judges:
             gradient, its = self._judged(real, leaf, stage.listens)
             gradients |= {} if gradient is None else {"judge": gradient}
