@@ -59,7 +59,7 @@ def lay_out(folder: Path) -> None:
     for place in ["recordings/a", "my/audio", "data/vctk", "data/musdb/train", *DATA_OF_44KHZ]:
         audio(folder / place / "x.flac", speech[:, :RATE])
         audio(folder / place / "y.flac", speech[:, RATE : 2 * RATE])
-    for name in ("train_1", "train_2", "train_3", "data/val", "val"):
+    for name in ("train_1", "train_2", "train_3", "data/train_1", "data/train_2", "data/val", "val"):
         archive(folder / f"{name}.tar", speech)
     sound = (resample(speech, RATE, 44100)[0] * 32767).astype(np.int16)
     for name in ("live.raw", "in.raw"):
