@@ -41,7 +41,7 @@ if platform.machine().lower() in ("x86_64", "amd64"):
 
 
 class BuildLibraries(build_ext):
-    """Not Python modules: no ABI tag in their names, and loaded with ctypes (engine/native_library.py)."""
+    """Not Python modules: no ABI tag in their names, and loaded with ctypes (engine/native/library.py)."""
 
     def finalize_options(self) -> None:
         super().finalize_options()

@@ -20,8 +20,9 @@ import run
 import torch
 
 from dacodec import DacModel
-from dacodec.engine import native
-from dacodec.engine.native_library import load_library
+from dacodec.engine.native.layers import decoder_layers, encoder_layers, from_codebook_vectors
+from dacodec.engine.native.library import load_library
+from dacodec.engine.native.networks import Network
 
 SECONDS = 4.0
 PIECES = 16
@@ -47,8 +48,8 @@ def main():
             run.save_model(name, Path(folder))
             model = DacModel.from_pretrained(folder).eval()
         for part, plans in (
-            ("encode", native._encoder_layers(model, fast=True)),
-            ("decode", native._decoder_layers(model, fast=True)),
+            ("encode", encoder_layers(model.encoder, fast=True)),
+            ("decode", decoder_layers(model.decoder, True, from_codebook_vectors(model))),
         ):
             sections.append(section(name, part, model, plans, arguments))
             print(sections[-1], flush=True)
@@ -91,7 +92,7 @@ def section(name, part, model, plans, arguments):
 
 def time_layer(plan, rows, arguments):
     """Median seconds of one layer on so many rows, and the rows that it makes."""
-    network = native.Network(load_library(), [plan], arguments.threads)
+    network = Network(load_library(), [plan], arguments.threads)
     # In pieces: in the whole network a layer's output is a queue that is used again, not pages new from the system.
     pieces = torch.randn(rows, plan.in_width).split(-(-rows // PIECES))
     room = 2 * len(pieces[0]) * plan.conv.stride
@@ -114,7 +115,9 @@ def multiply_adds(plan, rows):
     executed = direct
     if plan.winograd:
         outputs, taps = plan.winograd
-        executed = direct * (outputs + taps - 1) / (outputs * taps)
+        products = outputs + taps - 1
+        # Seven taps, in two parts: three tiles in four products, less one that is zero.
+        executed = direct * (products / (outputs * taps) if taps == 2 else (4 * products - 1) / (3 * outputs * 7))
     point = rows * conv.in_channels**2 if plan.kind == "unit" else 0
     return direct + point, executed + point
 

@@ -1,4 +1,4 @@
-// The C interface of the native engine, as engine/native_library.py calls it.
+// The C interface of the native engine, as engine/native/library.py calls it.
 //
 // A network is a chain of layers over rows: one row is one time step, all its channels side by side. It takes
 // rows as they come and gives back what they suffice for; what later rows will need is in the state, a block of

@@ -40,7 +40,7 @@ std::vector<float>& values(std::vector<std::vector<float>>& held, long count) {
 struct Model {
     std::vector<std::vector<float>> held;
     std::vector<dac_layer> layers;
-    Matrix six7{6, 7}, four2{4, 2};
+    Matrix four4{4, 4}, four2{4, 2};
     bool fast = below(2);
 
     Model() {
@@ -74,7 +74,7 @@ struct Model {
         if (kind == DAC_UNIT) {
             l.alpha1 = values(held, in).data(), l.alpha2 = values(held, in).data();
             l.weight2 = values(held, in * out).data(), l.bias2 = values(held, out).data();
-            if (fast) l.winograd = &six7.matrices;
+            if (fast) l.winograd = &four4.matrices;
         } else if (kind != DAC_CONV && fast) {
             l.winograd = &four2.matrices;
         }

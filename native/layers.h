@@ -156,6 +156,7 @@ class ConvLayer : public Layer {
     void run(const float* x, long steps, float* y, Team& team, Rooms& rooms) const override {
         const long depth = conv_->depth(), width = conv_->width(), groups = conv_->groups();
         const Shares shares(steps, conv_->granule(), depth, groups, team.size());
+        const bool triples = conv_->in_triples(steps);
         Epilogue finish;
         finish.bias = bias_.data();
         snake_.into(finish);
@@ -164,10 +165,10 @@ class ConvLayer : public Layer {
             const long slice = Convolution::GROUP, slices = (depth + slice - 1) / slice;
             if (!conv_->direct())
                 team.each(slices, [&](long i, int) {
-                    conv_->expand(x, depth, steps, v, i * slice, std::min(depth, (i + 1) * slice));
+                    conv_->expand(triples, x, depth, steps, v, i * slice, std::min(depth, (i + 1) * slice));
                 });
             team.each(groups, [&](long g, int worker) {
-                conv_->multiply(x, depth, v, steps, g, rooms.own[worker].products.get(), y, width, finish);
+                conv_->multiply(triples, x, depth, v, steps, g, rooms.own[worker].products.get(), y, width, finish);
             });
             return;
         }
@@ -175,9 +176,9 @@ class ConvLayer : public Layer {
             Room& room = rooms.own[worker];
             const long first = b * shares.block, count = std::min(shares.block, steps - first);
             const float* from = x + first * depth;
-            conv_->expand(from, depth, count, room.expanded.get(), 0, depth);
+            conv_->expand(triples, from, depth, count, room.expanded.get(), 0, depth);
             for (long g = 0; g < groups; g++)
-                conv_->multiply(from, depth, room.expanded.get(), count, g, room.products.get(),
+                conv_->multiply(triples, from, depth, room.expanded.get(), count, g, room.products.get(),
                                 y + first * width, width, finish);
         });
     }
@@ -226,12 +227,13 @@ class UnitLayer : public Layer {
     void run(const float* x, long steps, float* y, Team& team, Rooms& rooms) const override {
         const long groups = conv_->groups();
         const Shares shares(steps, conv_->granule(), in_width, groups, team.size());
+        const bool triples = conv_->in_triples(steps);
         if (shares.by_columns) {
             Room& room = rooms.shared;
             team.each(groups, [&](long g, int) {
-                expand(x, steps, room, g * Convolution::GROUP, std::min(in_width, (g + 1) * Convolution::GROUP));
+                expand(triples, x, steps, room, g * Convolution::GROUP, std::min(in_width, (g + 1) * Convolution::GROUP));
             });
-            team.each(groups, [&](long g, int worker) { multiply(steps, room, rooms.own[worker], g); });
+            team.each(groups, [&](long g, int worker) { multiply(triples, steps, room, rooms.own[worker], g); });
             team.each(groups, [&](long g, int) { project(x, steps, room, y, g); });
             return;
         }
@@ -239,23 +241,23 @@ class UnitLayer : public Layer {
             Room& room = rooms.own[worker];
             const long first = b * shares.block, count = std::min(shares.block, steps - first);
             const float* from = x + first * in_width;
-            expand(from, count, room, 0, in_width);
-            for (long g = 0; g < groups; g++) multiply(count, room, room, g);
+            expand(triples, from, count, room, 0, in_width);
+            for (long g = 0; g < groups; g++) multiply(triples, count, room, room, g);
             for (long g = 0; g < groups; g++) project(from, count, room, y + first * in_width, g);
         });
     }
 
   private:
-    void expand(const float* x, long steps, Room& room, long c0, long c1) const {
+    void expand(bool triples, const float* x, long steps, Room& room, long c0, long c1) const {
         snake1_.apply(x, room.snaked.get(), steps + span - 1, in_width, c0, c1);
-        conv_->expand(room.snaked.get(), in_width, steps, room.expanded.get(), c0, c1);
+        conv_->expand(triples, room.snaked.get(), in_width, steps, room.expanded.get(), c0, c1);
     }
 
-    void multiply(long steps, Room& room, Room& own, long group) const {
+    void multiply(bool triples, long steps, Room& room, Room& own, long group) const {
         Epilogue finish;
         finish.bias = bias_.data();
         snake2_.into(finish);
-        conv_->multiply(room.snaked.get(), in_width, room.expanded.get(), steps, group, own.products.get(),
+        conv_->multiply(triples, room.snaked.get(), in_width, room.expanded.get(), steps, group, own.products.get(),
                         room.hidden.get(), in_width, finish);
     }
 
@@ -265,7 +267,7 @@ class UnitLayer : public Layer {
         finish.add = x + padding * in_width;
         finish.add_stride = in_width;
         after_.into(finish);
-        point_->multiply(room.hidden.get(), in_width, nullptr, steps, group, nullptr, y, in_width, finish);
+        point_->multiply(false, room.hidden.get(), in_width, nullptr, steps, group, nullptr, y, in_width, finish);
     }
 
     std::unique_ptr<Convolution> conv_, point_;

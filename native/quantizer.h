@@ -51,7 +51,7 @@ class Quantizer {
             Epilogue finish;
             finish.bias = bias_.data();
             for (long g = 0; g * Convolution::GROUP < n_used * dim_; g++)
-                project_->multiply(latents + first * in_width_, in_width_, nullptr, count, g, nullptr, p, width_,
+                project_->multiply(false, latents + first * in_width_, in_width_, nullptr, count, g, nullptr, p, width_,
                                    finish);
             for (long f = 0; f < count; f++, p += width_)
                 for (long i = 0; i < n_used; i++) {

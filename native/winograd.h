@@ -3,12 +3,11 @@
 //
 // Outputs y_t = sum_j g_j x_(t+j) are the transpose of a product of polynomials, and a product of degree N - 1 is
 // known from its values at N points. So  y = A' [ (G g) * (B' x) ]  with matrices that follow from the points
-// alone. They come from Python (engine/winograd.py), computed in fractions. G g is done once, with the weights;
+// alone. They come from Python (engine/native/winograd.py), computed in fractions. G g is done once, with the weights;
 // B' x and A' (.) are below, for W channels at a time.
 //
-// Points come as 0, +p, -p, +q, -q, ..., infinity. The rows of B' for +p and -p have equal even and opposite odd
-// coefficients, and so have the columns of A': sums and differences of an even and an odd half give two for the
-// work of one. F(4, 2) has an odd number of points and is so small that it is done plainly.
+// The points are 0, +p, -p, ..., one more, infinity. Zero and infinity make zeros in the matrices, which are left
+// out, and the columns of A' for +p and -p differ only in the signs of their odd rows.
 #pragma once
 
 #include <vector>
@@ -39,75 +38,59 @@ struct Splatted {
     V operator()(int row, int column) const { return load(values.data() + (row * columns + column) * W); }
 };
 
-// B' x for rows x[0..N-1], from channel c on; product i goes to v + i * stride.
-template <int M, int R>
-DAC_INLINE void transform_input(const Splatted& bt, const float* const* x, long c, float* v, long stride) {
-    constexpr int N = M + R - 1;
+// B' x for the N rows x[0], x[1], ..., from channel c on.
+template <int N>
+DAC_INLINE void transform_input(const Splatted& bt, const float* const* x, long c, V* v) {
+    static_assert(N % 2, "points come as zero, pairs, one more, infinity");
     V in[N];
 #pragma GCC unroll 16
     for (int j = 0; j < N; j++) in[j] = load(x[j] + c);
-    if constexpr (N % 2) {
+    v[0] = in[0] * bt(0, 0);
 #pragma GCC unroll 16
-        for (int i = 0; i < N; i++) {
-            V sum = in[0] * bt(i, 0);
+    for (int i = 1; i < N; i++) v[i] = in[1] * bt(i, 1);
 #pragma GCC unroll 16
-            for (int j = 1; j < N; j++) sum += in[j] * bt(i, j);
-            store(v + i * stride, sum);
-        }
-    } else {
-        V zero = in[0] * bt(0, 0), infinity = in[1] * bt(N - 1, 1);
+    for (int i = 0; i < N; i++)
 #pragma GCC unroll 16
-        for (int j = 2; j < N; j += 2) {
-            zero += in[j] * bt(0, j);
-            infinity += in[j + 1] * bt(N - 1, j + 1);
-        }
-        store(v, zero);
-        store(v + (N - 1) * stride, infinity);
+        for (int j = i ? 2 : 1; j < N - 1; j++) v[i] += in[j] * bt(i, j);
+    v[N - 1] += in[N - 1] * bt(N - 1, N - 1);
+}
+
+// A' p for the N products p; M outputs go to y.
+template <int M, int N>
+DAC_INLINE void transform_output(const Splatted& at, const V* p, V* y) {
+    V plus[N / 2], minus[N / 2];
 #pragma GCC unroll 16
-        for (int i = 1; i < N - 1; i += 2) {
-            V even = in[0] * bt(i, 0), odd = in[1] * bt(i, 1);
+    for (int i = 1; i < N - 2; i += 2) {
+        plus[i / 2] = p[i] + p[i + 1];
+        minus[i / 2] = p[i] - p[i + 1];
+    }
 #pragma GCC unroll 16
-            for (int j = 2; j < N; j += 2) {
-                even += in[j] * bt(i, j);
-                odd += in[j + 1] * bt(i, j + 1);
-            }
-            store(v + i * stride, even + odd);
-            store(v + (i + 1) * stride, even - odd);
-        }
+    for (int k = 0; k < M; k++) {
+        V sum = p[N - 2] * at(k, N - 2);
+        if (k == 0) sum += p[0] * at(0, 0);
+        if (k == M - 1) sum += p[N - 1] * at(k, N - 1);
+#pragma GCC unroll 16
+        for (int i = 1; i < N - 2; i += 2) sum += (k % 2 ? minus[i / 2] : plus[i / 2]) * at(k, i);
+        y[k] = sum;
     }
 }
 
-// A' p for products p + i * stride; the m outputs go to y.
-template <int M, int R>
-DAC_INLINE void transform_output(const Splatted& at, const float* p, long stride, V* y) {
-    constexpr int N = M + R - 1;
-    if constexpr (N % 2) {
-#pragma GCC unroll 16
-        for (int k = 0; k < M; k++) {
-            y[k] = load(p) * at(k, 0);
-#pragma GCC unroll 16
-            for (int i = 1; i < N; i++) y[k] += load(p + i * stride) * at(k, i);
-        }
-    } else {
-        V plus[N / 2], minus[N / 2];
-#pragma GCC unroll 16
-        for (int i = 1; i < N - 1; i += 2) {
-            const V a = load(p + i * stride), b = load(p + (i + 1) * stride);
-            plus[i / 2] = a + b;
-            minus[i / 2] = a - b;
-        }
-#pragma GCC unroll 16
-        for (int k = 0; k < M; k++) {
-            V sum = k == 0 ? load(p) * at(0, 0) : V{};
-            if (k == M - 1) sum += load(p + (N - 1) * stride) * at(k, N - 1);
-#pragma GCC unroll 16
-            for (int i = 1; i < N - 1; i += 2) {
-                const V half = k % 2 ? minus[i / 2] : plus[i / 2];
-                sum += half * at(k, i);
-            }
-            y[k] = sum;
-        }
-    }
+// F(3, 2) over the points 0, infinity, 1, -1, with sums and differences alone: four inputs to four factors, and
+// four products to three outputs. The weights' side is g0, g1, (g0 + g1) / 2, (g0 - g1) / 2.
+enum Outer { ZERO, INFINITE, PLUS, MINUS, OUTER };
+
+DAC_INLINE void outer_input(V x0, V x1, V x2, V x3, V* v) {
+    v[ZERO] = x0 - x2;
+    v[INFINITE] = x3 - x1;
+    v[PLUS] = x1 + x2;
+    v[MINUS] = x1 - x2;
+}
+
+DAC_INLINE void outer_output(V zero, V infinite, V plus, V minus, V& y0, V& y1, V& y2) {
+    const V difference = plus - minus;
+    y0 = zero + difference;
+    y1 = plus + minus;
+    y2 = infinite + difference;
 }
 
 }  // namespace dac

@@ -15,10 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-from dacodec.engine.native_library import TARGETS, load_library
+from dacodec.engine.native.library import TARGETS, load_library
 
 ROOT = Path(__file__).parents[1]
-TESTS = ["tests/engine", "tests/parity", "tests/test_streaming.py", "tests/test_golden_audio.py"]
+TESTS = ["tests/engine", "tests/parity", "tests/codec/test_codec_live.py", "tests/test_golden_audio.py"]
 ONEDNN = {"avx512": "AVX512_CORE", "avx2": "AVX2", "default": "SSE41"}
 
 

@@ -26,9 +26,7 @@ LEVELS = {
     "checkpoint": 3,
     "encoded": 3,
     "engine": 3,
-    "concealment": 3,
-    "streaming": 4,
-    "transcode": 4,
+    "batching": 4,
     "codec": 5,
     "tokens": 5,
     "training": 6,
@@ -38,39 +36,99 @@ LEVELS = {
     "__main__": 8,
 }
 
+# Inside a room: a file imports only what stands further left.
+SHELVES = {
+    "container": [
+        ["format", "bits", "stream", "extensions", "rangecoder", "descript"],
+        ["header", "prior", "table"],
+        ["read_header", "blocks", "entropy"],
+        ["index", "compiled"],
+        ["packet"],
+        ["sequence"],
+        ["reader"],
+        ["writer", "datagram"],
+        ["peel", "repair"],
+        ["__init__"],
+    ],
+    "engine": [["base", "pieces"], ["eager", "native"], ["__init__"]],
+    "codec": [["coder", "concealment", "parts"], ["arrays", "files", "live"], ["__init__"]],
+}
 
-def imports(path):
-    """Rooms of the package that a file imports, inside functions too; what only type checkers see does not count."""
+FILES = [p for p in sorted(SOURCE.rglob("*.py")) if p != SOURCE / "__init__.py"]
+MODULES = {
+    ".".join(p.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES
+}
+
+
+def imports(path, for_types=False):
+    """Files of the package that one imports, inside functions too; what only type checkers see if asked for."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING" and not for_types:
             node.body = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "dacodec":
-            parts = node.module.split(".")
-            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [(f"{node.module}.{alias.name}", node.module) for alias in node.names]
         elif isinstance(node, ast.Import):
-            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("dacodec."))
+            names = [(alias.name, "") for alias in node.names]
+        for module, package in names:
+            found = MODULES.get(module) or MODULES.get(package)
+            if found not in (None, path):
+                yield found
 
 
 def room(path):
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-FILES = [p for p in sorted(SOURCE.rglob("*.py")) if p != SOURCE / "__init__.py"]
+def circles(graph):
+    """Files from which a walk along ``graph`` leads back to them."""
+    for start in graph:
+        seen, waiting = set(), [start]
+        while waiting:
+            new = graph[waiting.pop()] - seen
+            seen |= new
+            waiting += new
+        if start in seen:
+            yield start
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_a_room_imports_only_lower_levels_and_itself(path):
     own = room(path)
-    for name in imports(path):
-        if name in ("__version__", own):
+    for name in map(room, imports(path)):
+        if name == own:
             continue
         assert LEVELS[name] < LEVELS[own] or (LEVELS[own] == LEVELS[name] == 0), f"{own} imports {name}"
         assert name not in ("training", "serve") or own == "cli", f"{own} imports {name}"
 
 
-@pytest.mark.parametrize("name", ["container", "errors", "config", "geometry", "files", "audio", "tokens"])
+def test_no_files_import_one_another_in_a_circle():
+    """Not even for their types: who needs another's type stands above it, or needs less."""
+    assert list(circles({"a": {"b"}, "b": {"c"}, "c": {"b"}})) == ["b", "c"]
+    graph = {path: set(imports(path, for_types=True)) for path in FILES}
+    assert sum(map(len, graph.values())) > len(graph)
+    assert not [str(path.relative_to(SOURCE)) for path in circles(graph)]
+
+
+@pytest.mark.parametrize("own", SHELVES)
+def test_inside_a_room_files_import_only_what_stands_before_them(own):
+    def shelf(path):
+        return path.relative_to(SOURCE / own).parts[0].removesuffix(".py")
+
+    order = {name: i for i, names in enumerate(SHELVES[own]) for name in names}
+    paths = [path for path in FILES if room(path) == own]
+    assert {shelf(path) for path in paths} == set(order)
+    for path in paths:
+        for other in imports(path, for_types=True):
+            if room(other) == own and shelf(other) != shelf(path):
+                assert order[shelf(other)] < order[shelf(path)], f"{path} imports {other}"
+
+
+@pytest.mark.parametrize(
+    "name", ["container", "errors", "config", "geometry", "files", "audio", "encoded", "tokens"]
+)
 def test_rooms_without_torch(name):
     paths = [SOURCE / f"{name}.py"] if (SOURCE / f"{name}.py").exists() else (SOURCE / name).rglob("*.py")
     for path in paths:

@@ -1,9 +1,11 @@
 """Fit the entropy coder's prior to a model's codes: docs/format.md, "Entropy coding".
 
-    python scripts/prior/fit.py --model MODEL --audio CACHE/train_*.npz [--seconds 100] [--codes CODES.npz]
+    python scripts/prior/fit.py train_*.tar [--model MODEL] [--seconds 3600] [--split train] [--codes CODES.npz]
 
-MODEL is a built-in model's name or a folder; CACHE is what scripts/train/prepare.py made of the training data. The
-prior is written beside the model's weights. Codes are kept in CODES.npz, if given, and not made again where that exists.
+Audio is named as for training (dacodec.training.sources): folders, patterns, tars. Each recording is coded at its own
+level, because that is how files are coded; all its channels' mean. MODEL is a built-in model's name or a folder; the
+prior is written beside its weights. Codes are kept in CODES.npz, if given, and not made again where that exists; with
+--codes-only nothing else is done, for scripts/prior/report.py.
 
 Each codebook's tree is a logistic regression: the log odds of a decision are a bias of its node, plus the product of
 a vector of the node and the sum of vectors of the codes around. Fitted by gradient descent on the code length, then
@@ -13,6 +15,7 @@ rounded to the file's integers.
 from __future__ import annotations
 
 import argparse
+import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +28,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacodec import Codec
+from dacodec.audio import read
+from dacodec.checkpoint.sources import builtin_folder
 from dacodec.container.prior import PRIOR_FILE, Source, Tree, prior_to_bytes
+from dacodec.errors import AudioError
+from dacodec.training.sources import find_units
 
-BUILT_IN = Path(__file__).parents[2] / "src" / "dacodec" / "models"
 PACKET_FRAMES = 88  # what a packet of about a second holds: no code looks over its edge
 DIMENSIONS = 16
 RATE = 16  # of adaptation, in 1/256 of a unit of log odds; scripts/prior/report.py shows what others give
@@ -47,22 +53,26 @@ class Codes(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", default="small-2")
-    parser.add_argument("--audio", type=Path, nargs="+", default=[])
-    parser.add_argument("--seconds", type=float, default=100, help="of audio to take from each file")
+    parser.add_argument("audio", nargs="*")
+    parser.add_argument("--model", default="builtin")
+    parser.add_argument("--seconds", type=float, default=3600, help="of audio to take, drawn at random")
+    parser.add_argument("--split", default="train")
     parser.add_argument("--codes", type=Path)
+    parser.add_argument("--codes-only", action="store_true")
     parser.add_argument("--out", type=Path, help="left out: beside the weights")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    folder = BUILT_IN / args.model if (BUILT_IN / args.model).is_dir() else Path(args.model)
+    folder = builtin_folder(args.model) or Path(args.model)
     codec = Codec.from_pretrained(folder)
     if args.codes is not None and args.codes.exists():
         stored = np.load(args.codes)
         codes = Codes(stored["codes"], stored["lengths"])
     else:
-        codes = coded(codec, args.audio, args.seconds)
+        codes = coded(codec, args.audio, args.split, args.seconds)
         if args.codes is not None:
             np.savez(args.codes, codes=codes.codes, lengths=codes.lengths)
+    if args.codes_only:
+        return
     width = (codec.model.codebook_size - 1).bit_length()
     trees = [fit(codes, k, codebook, width) for k, codebook in enumerate(codebooks_of(codec))]
     out = args.out or folder / PRIOR_FILE
@@ -70,21 +80,22 @@ def main() -> None:
     print(out, out.stat().st_size, "bytes")
 
 
-def coded(codec: Codec, files: list[Path], seconds: float) -> Codes:
-    """The codes of about ``seconds`` of each file's clips, drawn at random."""
-    codes, lengths = [], []
-    for file in files:
-        cache = np.load(file)
-        audio, ends = cache["audio"], np.cumsum(cache["lengths"])
-        taken = 0.0
-        for i in np.random.default_rng(0).permutation(len(ends)):
-            if taken >= seconds:
-                break
-            clip = audio[ends[i] - cache["lengths"][i] : ends[i]].astype(np.float32) / 32767
-            codes.append(codec.encode(clip, codec.sampling_rate).codes[0])
-            lengths.append(codes[-1].shape[1])
-            taken += len(clip) / codec.sampling_rate
-        print(f"{file.name}: {taken:.0f} s", flush=True)
+def coded(codec: Codec, sources: list[str], split: str, seconds: float) -> Codes:
+    """The codes of about ``seconds`` of recordings, drawn at random."""
+    recordings = [r for unit in find_units(sources, split) for r in unit.recordings]
+    codes, lengths, taken = [], [], 0.0
+    for i in np.random.default_rng(0).permutation(len(recordings)):
+        if taken >= seconds:
+            break
+        try:
+            audio = read(io.BytesIO(recordings[i].content()))
+        except AudioError as error:
+            print(f"{recordings[i].name}: {error}")
+            continue
+        codes.append(codec.encode(audio.samples.mean(0), audio.sampling_rate).codes[0])
+        lengths.append(codes[-1].shape[1])
+        taken += audio.samples.shape[1] / audio.sampling_rate
+    print(f"{len(codes)} recordings, {taken:.0f} s", flush=True)
     return Codes(np.concatenate(codes, axis=1), np.array(lengths))
 
 

@@ -221,7 +221,7 @@ class Encoded:
                 reader.n_samples,
                 model_of(header),
                 header.gain,
-                header.channel_coding == MID_SIDE,
+                header.is_mid_side,
             )
 
     def header(self) -> Header:

@@ -59,15 +59,21 @@ NAME_LENGTH = "not 1 <= length <= MAX_NAME_BYTES"
 CONTROL = "has_controls(header.model_name)"
 
 HEADERS = {
-    "other-magic": header_case("not a .dacz file", 0, "MAGIC.startswith(magic)", magic=b"RIFFRIFF"),
-    "numpy-file": header_case("pickled NumPy", 0, r'magic.startswith(b"\x93NUMPY")', magic=b"\x93NUMPY\1\0"),
-    "magic-as-text": header_case("as text", 0, 'b"DAC" in magic', magic=b"\x89DAC\n\x1a\n\0"),
-    "draft": header_case("a draft of this format", 8, "version == DRAFT", version=0),
-    "version-2": header_case("version 2", 8, "version != VERSION", version=2),
-    "header-crc": Case(
-        GOLDEN[:50] + b"?" + GOLDEN[51:], "the header is damaged", 0, "header", "not seal_holds(data)"
+    "other-magic": header_case(
+        "not a .dacz file", 0, "MAGIC.startswith(magic)", module="read_header", magic=b"RIFFRIFF"
     ),
-    "flags": header_case("flags are set", 9, "flags != 0", flags=128),
+    "numpy-file": header_case(
+        "pickled NumPy", 0, r'magic.startswith(b"\x93NUMPY")', module="read_header", magic=b"\x93NUMPY\1\0"
+    ),
+    "magic-as-text": header_case(
+        "as text", 0, 'b"DAC" in magic', module="read_header", magic=b"\x89DAC\n\x1a\n\0"
+    ),
+    "draft": header_case("a draft of this format", 8, "version == DRAFT", module="read_header", version=0),
+    "version-2": header_case("version 2", 8, "version != VERSION", module="read_header", version=2),
+    "header-crc": Case(
+        GOLDEN[:50] + b"?" + GOLDEN[51:], "the header is damaged", 0, "read_header", "not seal_holds(data)"
+    ),
+    "flags": header_case("flags are set", 9, "flags != 0", module="read_header", flags=128),
     "coding": header_case("channel_coding is 2", 44, IN_BOUNDS, channel_coding=2),
     "mid-side-of-three": header_case(
         "mid/side coding of 3",
@@ -76,9 +82,15 @@ HEADERS = {
         channel_coding=1,
         channels=3,
     ),
-    "length-82": header_case("too short", 10, "length <= NAME_OFFSET + CRC_BYTES", header_length=82),
-    "length-0": header_case("too short", 10, "length <= NAME_OFFSET + CRC_BYTES", header_length=0),
-    "name-past-end": header_case("more than the header", 45, "name_end > len(data)", name_length=4),
+    "length-82": header_case(
+        "too short", 10, "length <= NAME_OFFSET + CRC_BYTES", module="read_header", header_length=82
+    ),
+    "length-0": header_case(
+        "too short", 10, "length <= NAME_OFFSET + CRC_BYTES", module="read_header", header_length=0
+    ),
+    "name-past-end": header_case(
+        "more than the header", 45, "name_end > len(data)", module="read_header", name_length=4
+    ),
     "name-empty": header_case(
         "model_name has 0 bytes", 45, NAME_LENGTH, model_name=b"", extensions=record(0x8000, b"")
     ),
@@ -271,13 +283,13 @@ PACKETS = {
         codebook_size=16,
         extensions=record(1, tiny.PRIOR.id),
     ),
-    "mask-0": coded_case("without a coded segment", 12, "mask == 0", b"\0" + bytes(8)),
-    "mask-of-three-codebooks": coded_case("too large", 12, VARINT, b"\4\1" + bytes(7)),
-    "mask-too-long": coded_case("badly spelled", 12, VARINT, b"\x81\0\1" + bytes(7)),
-    "mask-endless": coded_case("too large", 12, VARINT, b"\x81\x81\1" + bytes(7)),
-    "saving-0": coded_case("saves 0 of 4", 13, SAVING, b"\1\0" + bytes(8)),
-    "saving-of-all-and-more": coded_case("saves 5 of 4", 13, SAVING, b"\1\5" + bytes(3)),
-    "saving-too-large": coded_case("too large", 13, VARINT, b"\1\x08" + bytes(3)),
+    "mask-0": coded_case("without a coded segment", 12, "mask == 0", b"\0" + bytes(8), module="table"),
+    "mask-of-three-codebooks": coded_case("too large", 12, VARINT, b"\4\1" + bytes(7), module="table"),
+    "mask-too-long": coded_case("badly spelled", 12, VARINT, b"\x81\0\1" + bytes(7), module="table"),
+    "mask-endless": coded_case("too large", 12, VARINT, b"\x81\x81\1" + bytes(7), module="table"),
+    "saving-0": coded_case("saves 0 of 4", 13, SAVING, b"\1\0" + bytes(8), module="table"),
+    "saving-of-all-and-more": coded_case("saves 5 of 4", 13, SAVING, b"\1\5" + bytes(3), module="table"),
+    "saving-too-large": coded_case("too large", 13, VARINT, b"\1\x08" + bytes(3), module="table"),
     "coded-segment-ends-with-zero": coded_case(
         "ends with a zero", 15, 'is_coded and data.endswith(b"\\0")', b"\1\2\1\0" + bytes(4), module="packet"
     ),
@@ -400,7 +412,7 @@ def test_a_name_that_is_not_utf8():
 
 def test_no_check_is_without_its_file():
     covered = {normal(case.check) for case in CASES.values()} | {normal(check) for check in BEYOND_FILES}
-    for module in ("header", "extensions", "blocks", "packet", "sequence", "stream"):
+    for module in ("header", "read_header", "extensions", "blocks", "table", "packet", "sequence", "stream"):
         for node in ast.walk(tree_of(module)[1]):
             if isinstance(node, ast.If) and "Error(" in ast.unparse(node.body[-1]):
                 assert ast.unparse(node.test) in covered, module

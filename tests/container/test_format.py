@@ -103,7 +103,7 @@ def test_default_packets_do_not_depend_on_the_codebooks():
 def overhead(seconds):
     """Of a mono 44.1 kHz file, in bytes: (all but the codes over the codes, the codes, all but the codes)."""
     n_frames = -(-seconds * 44100 // 512)
-    header = Header("small-1", bytes(32), 44100, 512, 1024, 9, 44100, 1, seconds * 44100)
+    header = Header("small-3", bytes(32), 44100, 512, 1024, 9, 44100, 1, seconds * 44100)
     codes = np.zeros((1, 9, n_frames), np.uint16)
     pure = n_frames * 9 * 10 / 8
     size = len(written(header, codes))

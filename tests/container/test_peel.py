@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dacodec.container import Extension, peel
-from dacodec.container.blocks import Segment, chosen
+from dacodec.container.blocks import Segment
+from dacodec.container.packet import chosen
 from dacodec.errors import CodesError, FormatError
 
 

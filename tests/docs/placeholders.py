@@ -36,13 +36,11 @@ class Stream:
 InputStream = OutputStream = Stream
 """
 
-# What two recipes expect beside the command.
+# What recipes expect beside the command.
 DATA_OF_44KHZ = [
     f"data/{name}" for name in ("daps", "speech_hq", "speech_uq", "musdb", "jamendo", "audioset")
 ]
-POOLS_OF_SMALL_2 = [
-    "music", "instruments", "effects", "speech48", "speech44", "speech24", "speech22", "speech16",
-]
+POOLS = ["music", "instruments", "effects", "speech48", "speech44", "speech24", "speech22", "speech16"]
 
 SMALL_CONFIG = """
 model: {encoder_hidden_size: 4, downsampling_ratios: [4, 4], decoder_hidden_size: 16, n_codebooks: 2, codebook_size: 64}
@@ -61,19 +59,18 @@ def lay_out(folder: Path) -> None:
     for place in ["recordings/a", "my/audio", "data/vctk", "data/musdb/train", *DATA_OF_44KHZ]:
         audio(folder / place / "x.flac", speech[:, :RATE])
         audio(folder / place / "y.flac", speech[:, RATE : 2 * RATE])
-    for name in ("train_1", "train_2", "train_3", "data/val", "val"):
+    for name in ("train_1", "train_2", "train_3", "data/train_1", "data/train_2", "data/val", "val"):
         archive(folder / f"{name}.tar", speech)
-    (folder / "CACHE").mkdir()  # as scripts/train/prepare.py leaves it
     sound = (resample(speech, RATE, 44100)[0] * 32767).astype(np.int16)
-    np.savez(folder / "CACHE" / "val.speech16.npz", audio=sound, lengths=[len(sound)])
     for name in ("live.raw", "in.raw"):
         sound[:44100].tofile(folder / name)
     Codec.from_pretrained("builtin").encode_file(folder / "in.flac", folder / "in.dacz")
     dia = apply(np.random.default_rng(0).integers(0, 64, (9, 20)), "dia")
     (folder / "rows.jsonl").write_text("".join(f"{row.tolist()}\n" for row in dia))
     (folder / "my.yaml").write_text(SMALL_CONFIG)
-    for run in ("run1", "run2", "runs/mine"):  # the shape of the recipe small-2, and of SMALL
-        save_model(folder / run / "model", downsampling_ratios=(4, 4, 4, 8), sampling_rate=44100, n_codebooks=9)
+    save_model(
+        folder / "runs/mine/model", downsampling_ratios=(4, 4, 4, 8), sampling_rate=44100, n_codebooks=9
+    )
     descript_weights(folder / "weights.pth", folder / "runs/mine/model")
     for other in ("scripts", "examples"):
         if (ROOT / other).exists():
@@ -113,7 +110,7 @@ def archive(path: Path, speech: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     sound = io.BytesIO()
     write(sound, speech[:, :RATE], RATE, format="flac")
-    split, pools = ("val", ["speech16"]) if path.stem == "val" else ("train", POOLS_OF_SMALL_2)
+    split, pools = ("val", ["speech16"]) if path.stem == "val" else ("train", POOLS)
     rows = [f"{pool}.flac\t{pool}\t{split}" for pool in pools]
     files = {f"{pool}.flac": sound.getvalue() for pool in pools}
     files["files.tsv"] = "\n".join(["file\tpool\tsplit", *rows, ""]).encode()

@@ -18,7 +18,7 @@ from dacodec.audio import read, resample
 from dacodec.checkpoint import load_model
 from dacodec.config import DacConfig
 from dacodec.engine import NativeEngine, TorchEngine, make_engine
-from dacodec.engine import native_library as library
+from dacodec.engine.native import library
 from dacodec.errors import EngineError
 from dacodec.model import DacModel
 
@@ -52,8 +52,8 @@ def exact_limit(pytorchs):
 
 
 def fast_limit(pytorchs):
-    """Winograd's transforms of tiles of 6 lose some digits."""
-    return limit(pytorchs, times=16, floor=1e-5)
+    """Winograd's transforms cost a little of it."""
+    return limit(pytorchs, times=4, floor=2 * FLOOR)
 
 
 LIMITS = {"exact": exact_limit, "fast": fast_limit}
@@ -103,11 +103,14 @@ class Judge:
         made = engine.encode(audio)
         self.n_same += int((made == codes).sum())
         self.n_codes += codes.numel()
-        if engine.precision == "exact":
-            worst = limit(worst_error(pytorchs, expected), times=2, floor=MAX_LATENT_ERROR)
-            state, theirs = self.model.state_dict(), self.model.quantizer(pytorchs).audio_codes
-            self.agreement += compare_codes(made, codes, latents, expected, state, worst)
-            self.pytorchs += compare_codes(theirs, codes, pytorchs, expected, state, worst)
+        worst = limit(
+            worst_error(pytorchs, expected),
+            times=2 if engine.precision == "exact" else 4,
+            floor=MAX_LATENT_ERROR,
+        )
+        state, theirs = self.model.state_dict(), self.model.quantizer(pytorchs).audio_codes
+        self.agreement += compare_codes(made, codes, latents, expected, state, worst)
+        self.pytorchs += compare_codes(theirs, codes, pytorchs, expected, state, worst)
         if engine.geometry.samples(codes.shape[-1]):
             heard = decoded(self.reference, codes)
             error = rms_error(engine.decode(codes), heard)
@@ -138,12 +141,11 @@ def real_sounds(config, seconds=1):
 
 
 @pytest.mark.parametrize("precision", ["exact", "fast"])
-@pytest.mark.parametrize("name", ["small-1", "builtin"])
 @torch.inference_mode()
-def test_a_trained_model_on_real_sound(name, precision):
-    model = load_model(name).model
+def test_a_trained_model_on_real_sound(precision):
+    model = load_model("builtin").model
     engine, judge = NativeEngine(model, precision), Judge(model)
-    for audio in real_sounds(model.config, seconds=1 if name == "small-1" else 4):
+    for audio in real_sounds(model.config, seconds=2):
         judge.judge(engine, audio)
     assert judge.n_codes > 4000
     assert judge.n_same >= 0.999 * judge.n_codes

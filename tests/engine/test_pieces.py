@@ -11,8 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dacodec import DacModel
 from dacodec.engine import NativeEngine, TorchEngine, pieces
-from dacodec.engine.chunks import _pieces
-from dacodec.engine.native_library import is_built
+from dacodec.engine.native.library import is_built
 from dacodec.engine.pieces import decoder_in_pieces, encoder_in_pieces
 
 MORE_SHAPES = {
@@ -175,24 +174,3 @@ def test_engines_push_what_they_make_of_the_whole(engine_name, name, tmp_path):
     made = torch.cat(parts, 1)
     assert made.shape == whole.shape
     assert (made - whole).norm() <= 1e-5 * whole.norm()  # "fast" rounds by where its tiles begin
-
-
-@pytest.mark.parametrize("block", [1, 30, 100, 101, 250, 1000])
-def test_pieces_of_blocks_copy_every_step_once_or_twice(block, monkeypatch):
-    """And not all that is waiting for each block that comes."""
-    copied = 0
-    cat = torch.cat
-
-    def counted(parts, dim):
-        nonlocal copied
-        copied += sum(part.shape[dim] for part in parts)
-        return cat(parts, dim)
-
-    monkeypatch.setattr(torch, "cat", counted)
-    signal = torch.arange(1000)[None]
-    made = list(_pieces(torch.split(signal, block, 1), 100))
-    assert torch.equal(cat([steps for steps, _ in made], 1), signal)
-    assert [steps.shape[1] for steps, _ in made] == [100] * 10
-    assert [last for _, last in made] == [False] * 9 + [True]
-    assert copied <= 2 * 1000
-    assert copied == 0 or block < 1000  # what comes whole is not copied at all

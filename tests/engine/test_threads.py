@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dacodec.config import DacConfig
-from dacodec.engine import NativeEngine, threads
+from dacodec.engine import NativeEngine
+from dacodec.engine.native import threads
 from dacodec.model import DacModel
 
 
@@ -75,7 +76,7 @@ def test_left_out_it_is_the_least_of_all(monkeypatch):
 def test_an_engine_has_no_more_threads_than_cores(monkeypatch):
     with torch.device("meta"):
         model = DacModel(DacConfig(downsampling_ratios=[2], decoder_hidden_size=16, encoder_hidden_size=4))
-    monkeypatch.setattr("dacodec.engine.native.usable_cores", lambda: 4)
+    monkeypatch.setattr("dacodec.engine.native.engine.usable_cores", lambda: 4)
     assert NativeEngine(model, threads=3).threads == 3
     assert NativeEngine(model, threads=64).threads == 4
     monkeypatch.undo()

@@ -9,7 +9,7 @@ from codes import assert_same_codes
 from integration_models import audio, save_small
 from torch.utils.flop_counter import FlopCounterMode
 
-from dacodec.engine.latents import LatentNetwork
+from dacodec.engine.native.latents import LatentNetwork
 from dacodec.errors import EngineError
 from dacodec.integrations.transformers import DacModel
 from dacodec.model import DacModel as PlainModel

@@ -11,14 +11,16 @@ from training_signals import DISCRIMINATOR, discriminator_weights, signals
 from dacodec.config import DacConfig
 from dacodec.errors import CheckpointError, ConfigError
 from dacodec.model import DacModel
-from dacodec.spectra import mel_distance, stft_distance
+from dacodec.spectra import MEL_FLOOR, MEL_SCALES, mel_distance, mel_spectrum, stft_distance
 from dacodec.training.discriminators import Discriminator, DiscriminatorConfig
 from dacodec.training.losses import (
     LossWeights,
     adversarial_loss,
     discriminator_loss,
     feature_loss,
+    mel_losses,
     quantizer_losses,
+    wave_loss,
 )
 from dacodec.training.weight_norm import add_weight_norm, folded_state, load_folded
 
@@ -90,6 +92,40 @@ def test_quantizer_losses_count_each_items_own_codebooks():
     second = quantizer_losses(model.quantizer(latents[1:], 3))
     for name in ("commitment", "codebook"):
         assert both[name].item() == pytest.approx((first[name] + second[name]).item() / 2, rel=1e-5)
+
+
+def test_loud_mel_is_the_mel_distance_weighted_bin_by_bin():
+    real, fake = signals()
+    real, fake = real[:, 0].double(), fake[:, 0].double()
+    losses = mel_losses(fake, real, 16000)
+    assert losses["mel"].item() == pytest.approx(mel_distance(fake, real, 16000).item(), rel=1e-9)
+    expected = 0.0
+    for window, n_mels in MEL_SCALES:
+        for a, b in zip(fake, real, strict=True):
+            given, wanted = (mel_spectrum(x, 16000, window, n_mels).clamp(MEL_FLOOR) for x in (a, b))
+            weight = wanted.sqrt() / wanted.sqrt().mean()
+            expected += ((given / wanted).log10().abs() * weight).mean().item() / 2
+    assert losses["loud"].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_wave_loss_is_relative_and_knows_the_phase():
+    real, fake = (x[:, 0].double() for x in signals())
+    expected = 0.0
+    for a, b in zip(fake, real, strict=True):
+        parts = [(a - b).abs().mean() / b.abs().mean()]
+        for window in (2048, 512):
+            hann = torch.hann_window(window, dtype=torch.float64)
+            frames = [torch.fft.rfft(x.unfold(0, window, window // 4) * hann) for x in (a, b)]
+            parts.append((frames[0] - frames[1]).abs().mean() / frames[1].abs().mean())
+        expected += sum(parts).item() / 3 / 2
+    assert wave_loss(fake, real).item() == pytest.approx(expected, rel=1e-5)
+    assert wave_loss(3 * fake, 3 * real).item() == pytest.approx(expected, rel=1e-5)
+    assert wave_loss(-real, real).item() == pytest.approx(
+        2, rel=1e-5
+    )  # of which the mel distance says nothing
+    same = real.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(wave_loss(same, real), same)
+    assert gradient.isfinite().all()
 
 
 def test_a_total_is_weighted_by_name():

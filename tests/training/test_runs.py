@@ -28,7 +28,8 @@ from dacodec.training.discriminators import Discriminator, DiscriminatorConfig
 from dacodec.training.feed import Feed
 from dacodec.training.lock import lock
 from dacodec.training.log import RunLog
-from dacodec.training.loop import fit, learning_rate_factor
+from dacodec.training.loop import fit
+from dacodec.training.schedule import learning_rate_factor
 from dacodec.training.sources import find_units
 from dacodec.training.weight_norm import folded_state
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dacodec.audio.arrays import Samples
-from dacodec.audio.findings import Findings, Piece
+from dacodec.audio.findings import Findings, RatedBlock
 from dacodec.audio.samples import scaled
 from dacodec.audio.source import Forward, Readable
 from dacodec.errors import AudioError
@@ -26,7 +26,7 @@ _DTYPES = {
     "flt": np.float32,
     "dbl": np.float64,
 }
-_GATHERED = 1 << 14  # samples that a piece has at least, but for the last
+_GATHERED = 1 << 14  # samples that a block has at least, but for the last
 _HAVE_CHECKSUMS = ("flac", "wavpack", "tta", "ape")
 _EXACT = ("flac",)  # where a sample less than claimed is sound that was lost
 # Whose headers tell the length of the track. It is right to a packet: many encoders count what fills the last one.
@@ -142,7 +142,7 @@ class FfmpegDecoder:
                 pass
         return int(stream.duration * stream.time_base * rate + Fraction(1, 2))
 
-    def pieces(self) -> Iterator[Piece]:
+    def blocks(self) -> Iterator[RatedBlock]:
         waiting: list[Any] = []
         longest = position = 0
         before: Any = None
@@ -150,7 +150,7 @@ class FfmpegDecoder:
             if before is not None and not _alike(before, frame):
                 self._warn_of_change(before, frame, position)
                 if waiting:
-                    yield _piece(waiting)
+                    yield _rated_block(waiting)
                 waiting = []
             before = frame
             waiting.append(frame)
@@ -158,11 +158,11 @@ class FfmpegDecoder:
             longest = max(longest, frame.samples)
             at_end = self._claim is not None and abs(self._claim - position) <= 2 * longest
             if sum(f.samples for f in waiting) >= _GATHERED and not at_end:
-                yield _piece(waiting)
+                yield _rated_block(waiting)
                 waiting = []
         surplus = 0 if self._claim is None else position - self._claim
         if waiting:
-            rate, samples = _piece(waiting)
+            rate, samples = _rated_block(waiting)
             if 0 < surplus <= longest and self._demuxer in _FILL_PACKETS:
                 samples = samples[:, : max(0, samples.shape[1] - surplus)]
                 surplus = 0
@@ -269,8 +269,8 @@ def _alike(a: Any, b: Any) -> bool:
     )
 
 
-def _piece(frames: list[Any]) -> Piece:
-    """Frames that are alike, as one piece."""
+def _rated_block(frames: list[Any]) -> RatedBlock:
+    """Frames that are alike, as one block."""
     return frames[0].sample_rate, frame_samples(frames)
 
 

@@ -18,7 +18,7 @@ from dacodec.errors import AudioError, AudioWarning
 Damaged = Literal["error", "keep"]
 
 # Decoded audio [C, n] and its rate in Hz. Rate and channels may change on the way.
-Piece = tuple[int, Samples]
+RatedBlock = tuple[int, Samples]
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Findings:
         return True
 
 
-def joined(pieces: Iterator[Piece], sampling_rate: int, channels: int) -> Iterator[Samples]:
-    """Pieces of any rate and number of channels as blocks [channels, n] at one rate."""
-    for rate, run in groupby(pieces, key=lambda piece: piece[0]):
-        blocks = (_with_channels(samples, channels) for _, samples in run)
-        yield from blocks if rate == sampling_rate else resample_blocks(blocks, rate, sampling_rate)
+def joined(blocks: Iterator[RatedBlock], sampling_rate: int, channels: int) -> Iterator[Samples]:
+    """``blocks`` of any rate and number of channels as blocks [channels, n] at one rate."""
+    for rate, run in groupby(blocks, key=lambda block: block[0]):
+        same_rate = (_with_channels(samples, channels) for _, samples in run)
+        yield from same_rate if rate == sampling_rate else resample_blocks(same_rate, rate, sampling_rate)
 
 
 def _with_channels(samples: Samples, channels: int) -> Samples:

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from dacodec.audio.ffmpeg import frame_samples
-from dacodec.audio.findings import Findings, Piece
+from dacodec.audio.findings import Findings, RatedBlock
 from dacodec.audio.source import Source
 from dacodec.audio.trimming import Trimmer
 from dacodec.errors import AudioError
@@ -236,10 +236,10 @@ class _Part:
             skip = self._padding = 0  # there would be nothing left
         self._trimmer = Trimmer(skip, self._padding)
 
-    def push(self, piece: Piece) -> Iterator[Piece]:
-        return self._trimmer.push(piece)
+    def push(self, block: RatedBlock) -> Iterator[RatedBlock]:
+        return self._trimmer.push(block)
 
-    def rest(self) -> Iterator[Piece]:
+    def rest(self) -> Iterator[RatedBlock]:
         """What was held back, without the padding if the frames are those that the header counts."""
         return self._trimmer.rest(self._padding if self.is_whole else 0)
 
@@ -271,7 +271,7 @@ class MpegDecoder:
         self._failed = 0  # frames in a row
         self._position = 0
 
-    def pieces(self) -> Iterator[Piece]:
+    def blocks(self) -> Iterator[RatedBlock]:
         part = _Part()
         for xing, frames in self._runs():
             if xing:
@@ -310,14 +310,14 @@ class MpegDecoder:
         if run:
             yield xing, run
 
-    def _finished(self, part: _Part) -> Iterator[Piece]:
+    def _finished(self, part: _Part) -> Iterator[RatedBlock]:
         if not part.is_whole:
             self._findings.warn(
                 f"its header counts {part.claim} frames, there are {part.n_frames}; all are read"
             )
         yield from part.rest()
 
-    def _decoded(self, frames: list[tuple[FrameHeader, bytes]]) -> Piece | None:
+    def _decoded(self, frames: list[tuple[FrameHeader, bytes]]) -> RatedBlock | None:
         """Frames that are alike as samples; those that cannot be decoded are left out and told of."""
         header, context = frames[0][0], self._context(frames[0][0])
         data = [frame for _, frame in frames]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dacodec.audio.ffmpeg import FfmpegDecoder
-from dacodec.audio.findings import Findings, Piece
+from dacodec.audio.findings import Findings, RatedBlock
 from dacodec.audio.source import Source
 from dacodec.audio.trimming import Trimmer
 from dacodec.errors import AudioError
@@ -171,13 +171,13 @@ class OggDecoder:
         self.sampling_rate = _opus_rate(first.body) or self._decoder.sampling_rate
         self.channels = self._decoder.channels
 
-    def pieces(self) -> Iterator[Piece]:
+    def blocks(self) -> Iterator[RatedBlock]:
         decoder: FfmpegDecoder | None = self._decoder
         position = 0.0
         while decoder is not None:
             trimmer = Trimmer(0, _HELD if self._link.tells_end else 0)
             damage, damaged_at = "", 0.0
-            for rate, samples in decoder.pieces():
+            for rate, samples in decoder.blocks():
                 yield from trimmer.push((rate, samples))
                 if not damage and self._pages.damage:
                     damage, damaged_at = self._damage(), position + trimmer.n_samples / rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dacodec.audio.containers import Content, next_file, parse, what_follows
-from dacodec.audio.findings import Findings, Piece
+from dacodec.audio.findings import Findings, RatedBlock
 from dacodec.audio.samples import to_float
 from dacodec.audio.source import Source
 
@@ -43,14 +43,14 @@ class PcmFileDecoder:
         self._source.seek(position)
         return None if more else claim // self._content.frame_bytes
 
-    def pieces(self) -> Iterator[Piece]:
+    def blocks(self) -> Iterator[RatedBlock]:
         decoder: PcmFileDecoder | None = self
         while decoder is not None:
-            yield from decoder._own_pieces()
+            yield from decoder._own_blocks()
             decoder = decoder._following()
             self.is_finite = self.is_finite and (decoder is None or decoder.is_finite)
 
-    def _own_pieces(self) -> Iterator[Piece]:
+    def _own_blocks(self) -> Iterator[RatedBlock]:
         content, size = self._content, self._content.frame_bytes
         rest, length = b"", 0
         for data in self._data():

@@ -13,7 +13,7 @@ import soundfile
 from dacodec.audio.arrays import Samples, check_finite, check_sampling_rate
 from dacodec.audio.containers import Content, parse
 from dacodec.audio.ffmpeg import FfmpegDecoder
-from dacodec.audio.findings import Damage, Damaged, Findings, Piece, joined
+from dacodec.audio.findings import Damage, Damaged, Findings, RatedBlock, joined
 from dacodec.audio.flac import is_plain
 from dacodec.audio.formats import Format, recognised
 from dacodec.audio.messages import File, explained
@@ -107,7 +107,7 @@ class AudioReader:
         """All samples, once, in blocks [C, n]."""
         with explained("read", self._file):
             position = 0
-            for block in joined(self._decoder.pieces(), self.sampling_rate, self.channels):
+            for block in joined(self._decoder.blocks(), self.sampling_rate, self.channels):
                 if not self._decoder.is_finite:
                     check_finite(block, position)
                 position += block.shape[1]
@@ -161,7 +161,7 @@ class _Decoder(Protocol):
     n_samples: int | None
     is_finite: bool  # for certain: its samples are integers
 
-    def pieces(self) -> Iterator[Piece]: ...
+    def blocks(self) -> Iterator[RatedBlock]: ...
 
     def close(self) -> None: ...
 
@@ -212,9 +212,9 @@ class _Claimed:
         self.sampling_rate, self.channels = decoder.sampling_rate, decoder.channels
         self.n_samples = decoder.n_samples
 
-    def pieces(self) -> Iterator[Piece]:
+    def blocks(self) -> Iterator[RatedBlock]:
         length = 0
-        for rate, samples in self._decoder.pieces():
+        for rate, samples in self._decoder.blocks():
             length += samples.shape[1]
             yield rate, samples
         size, content = self._source.size, self._content

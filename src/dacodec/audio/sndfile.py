@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import soundfile
 
-from dacodec.audio.findings import Findings, Piece
+from dacodec.audio.findings import Findings, RatedBlock
 from dacodec.audio.messages import reason
 from dacodec.audio.source import Source
 
@@ -41,7 +41,7 @@ class SndfileDecoder:
         frames: int = self._sound.frames
         self.n_samples = frames if frames < _UNKNOWN_FRAMES else None
 
-    def pieces(self) -> Iterator[Piece]:
+    def blocks(self) -> Iterator[RatedBlock]:
         # Nothing is allocated by what the header claims.
         length = 0
         while True:

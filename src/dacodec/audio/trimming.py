@@ -1,10 +1,10 @@
-"""Delay and padding, which encoders add and files tell of, taken off what comes piece by piece."""
+"""Delay and padding, which encoders add and files tell of, taken off what comes block by block."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dacodec.audio.findings import Piece
+from dacodec.audio.findings import RatedBlock
 
 
 class Trimmer:
@@ -17,12 +17,12 @@ class Trimmer:
 
     def __init__(self, skip: int, hold: int) -> None:
         self._skip, self._hold = skip, hold
-        self._held: list[Piece] = []
+        self._held: list[RatedBlock] = []
         self.n_samples = 0  # that came, without those that were skipped
 
-    def push(self, piece: Piece) -> Iterator[Piece]:
-        """What can be given out when ``piece`` follows."""
-        rate, samples = piece
+    def push(self, block: RatedBlock) -> Iterator[RatedBlock]:
+        """What can be given out when ``block`` follows."""
+        rate, samples = block
         skipped = min(self._skip, samples.shape[1])
         self._skip -= skipped
         self.n_samples += samples.shape[1] - skipped
@@ -30,7 +30,7 @@ class Trimmer:
         while self._held and sum(s.shape[1] for _, s in self._held[1:]) >= self._hold:
             yield self._held.pop(0)
 
-    def rest(self, surplus: int = 0) -> Iterator[Piece]:
+    def rest(self, surplus: int = 0) -> Iterator[RatedBlock]:
         """What was held back, without the last ``surplus`` samples."""
         left = sum(samples.shape[1] for _, samples in self._held) - surplus
         for rate, samples in self._held:

@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dacodec import config as _config
 from dacodec import model as _model
+from dacodec.checkpoint.beside import BesideWeights
 from dacodec.checkpoint.configs import (
     CONFIG_FILE,
     PREPROCESSOR_FILE,
@@ -52,35 +53,17 @@ Config = TypeVar("Config", bound="DacConfig")
 Model = TypeVar("Model", bound="DacModel")
 
 
-class DacConfig(_config.DacConfig):
+class DacConfig(BesideWeights, _config.DacConfig):
     __doc__ = _config.DacConfig.__doc__
+    _files = (CONFIG_FILE,)
 
     @classmethod
-    def from_pretrained(
-        cls: type[Config],
-        source: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-    ) -> Config:
-        """The config of a model; arguments as for :meth:`DacModel.from_pretrained`.
+    def _from_folder(cls: type[Config], folder: Path) -> Config:
+        return read_config(folder, cls)
 
-        Raises:
-            CheckpointError: if there is no such model, or no DAC model can have its config.
-        """
-        location = locate(
-            source,
-            (CONFIG_FILE,),
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            token=token,
-        )
-        if location.path.is_file():
-            return read_descript(location.path, cls)[0]
-        return read_config(location.path, cls)
+    @classmethod
+    def _from_descript(cls: type[Config], path: Path) -> Config:
+        return read_descript(path, cls)[0]
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write config.json.

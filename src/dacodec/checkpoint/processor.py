@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dacodec import features as _features
+from dacodec.checkpoint.beside import BesideWeights
 from dacodec.checkpoint.configs import (
     CONFIG_FILE,
     PREPROCESSOR_FILE,
@@ -16,50 +17,28 @@ from dacodec.checkpoint.configs import (
     write_json,
 )
 from dacodec.checkpoint.descript import read_descript
-from dacodec.checkpoint.sources import locate
 from dacodec.config import DacConfig
 from dacodec.errors import CheckpointError, ConfigError
 
 Extractor = TypeVar("Extractor", bound="DacFeatureExtractor")
 
 
-class DacFeatureExtractor(_features.DacFeatureExtractor):
+class DacFeatureExtractor(BesideWeights, _features.DacFeatureExtractor):
     __doc__ = _features.DacFeatureExtractor.__doc__
+    _files = (CONFIG_FILE, PREPROCESSOR_FILE)
 
     @classmethod
-    def from_pretrained(
-        cls: type[Extractor],
-        source: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-    ) -> Extractor:
-        """The feature extractor of a model; arguments as for ``DacModel.from_pretrained``.
-
-        Its rate and hop are those of the model's config.json; where preprocessor_config.json says otherwise,
-        as it does for some released models, there is a warning.
-
-        Raises:
-            CheckpointError: if there is no such model.
-        """
-        location = locate(
-            source,
-            (CONFIG_FILE, PREPROCESSOR_FILE),
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            token=token,
-        )
-        if location.path.is_file():
-            config, _ = read_descript(location.path, DacConfig)
-            return cls(sampling_rate=config.sampling_rate, hop_length=config.hop_length)
+    def _from_folder(cls: type[Extractor], folder: Path) -> Extractor:
         known = cls().to_dict().keys() | set(_features.HF_BOOKKEEPING)
         try:
-            return cls.from_dict(read_preprocessor(location.path, known))
+            return cls.from_dict(read_preprocessor(folder, known))
         except ConfigError as error:
-            raise CheckpointError(f"{location.path / PREPROCESSOR_FILE}: {error}") from error
+            raise CheckpointError(f"{folder / PREPROCESSOR_FILE}: {error}") from error
+
+    @classmethod
+    def _from_descript(cls: type[Extractor], path: Path) -> Extractor:
+        config, _ = read_descript(path, DacConfig)
+        return cls(sampling_rate=config.sampling_rate, hop_length=config.hop_length)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write preprocessor_config.json.

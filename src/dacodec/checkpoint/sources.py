@@ -12,7 +12,7 @@ from typing import Any
 from dacodec.checkpoint.hub import fetch
 from dacodec.errors import CheckpointError
 
-BUILTIN = "small-2"  # the model that "builtin" means in this release
+BUILTIN = "small-3"  # the model that "builtin" means in this release
 BUILTIN_FOLDER = Path(__file__).parents[1] / "models"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -29,7 +29,7 @@ class Location:
 def locate(source: str | os.PathLike[str], files: Sequence[str], **hub: Any) -> Location:
     """Where the model ``source`` is, its ``files`` fetched if it is on the hub.
 
-    A string is tried as, in this order: ``"builtin"`` or a built-in model's own name (write ``./small-2`` for
+    A string is tried as, in this order: ``"builtin"`` or a built-in model's own name (write ``./small-3`` for
     a folder of that name), a folder or file, a hub id. A ``Path`` is a folder or file.
 
     Raises:

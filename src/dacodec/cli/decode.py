@@ -14,20 +14,11 @@ from dacodec.cli.verify import tell
 
 
 def decode(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IN...", help=".dacz files, folders with all below them, globs, or - for a pipe."
-        ),
-    ],
+    inputs: Annotated[list[str], options.inputs(".dacz files")],
     output: Annotated[
         str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="A file for one input, else a folder; - for a pipe. Left out: beside the inputs. "
-            "Outputs keep the name: a.dacz and a.wav.dacz become a.wav, a.flac.dacz becomes a.flac.wav.",
+        options.output(
+            "Outputs keep the name: a.dacz and a.wav.dacz become a.wav, a.flac.dacz becomes a.flac.wav."
         ),
     ] = None,
     format: Annotated[
@@ -64,16 +55,12 @@ def decode(
     how: dict[str, Any] = dict(
         start_seconds=start, duration_seconds=duration, allow_other_model=allow_other_model
     )
-    if pipes.PIPE in inputs or output == pipes.PIPE:
-        if len(inputs) > 1:
-            raise typer.BadParameter("a pipe is one recording: give one input", param_hint="IN")
+    if pipes.wanted(inputs, output, raw, "-o -"):
         with sys.stdin.buffer if inputs[0] == pipes.PIPE else open_input(inputs[0]) as file:
             reader = Reader(file, conceal=conceal)
             codec = load(model or reader.header.model_name)
             _decode_pipe(codec, reader, inputs[0], output or pipes.PIPE, raw, overwrite, how)
         return
-    if raw is not None:
-        raise typer.BadParameter("is for pipes: give -o -", param_hint="--raw")
 
     def run(job: Job, report: Report) -> str:
         with open_input(job.source) as file:

@@ -15,20 +15,11 @@ from dacodec.errors import AudioError
 
 
 def encode(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IN...", help="Audio files, folders with all below them, globs, or - for a pipe."
-        ),
-    ],
+    inputs: Annotated[list[str], options.inputs("Audio files")],
     output: Annotated[
         str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="A file for one input, else a folder; - for a pipe. Left out: beside the inputs. "
-            "Outputs keep the whole name: a.wav becomes a.wav.dacz; one file alone, without -o, a.dacz.",
+        options.output(
+            "Outputs keep the whole name: a.wav becomes a.wav.dacz; one file alone, without -o, a.dacz."
         ),
     ] = None,
     model: options.Model = "builtin",
@@ -78,13 +69,11 @@ def encode(
         start_seconds=start,
         duration_seconds=duration,
     )
-    if pipes.PIPE in inputs or output == pipes.PIPE:
+    if pipes.wanted(inputs, output, raw, "- as the input"):
         _encode_pipe(
             inputs, output or pipes.PIPE, load(model), loudness, raw, rate, channels, overwrite, reading, how
         )
         return
-    if raw is not None:
-        raise typer.BadParameter("is for pipes: give - as the input", param_hint="--raw")
 
     def run(job: Job, report: Report) -> str:
         summary = load(model).encode_file(
@@ -119,8 +108,6 @@ def _encode_pipe(
     reading: dict[str, Any],
     how: dict[str, Any],
 ) -> None:
-    if len(inputs) > 1:
-        raise typer.BadParameter("a pipe is one recording: give one input", param_hint="IN")
     if loudness is not None:
         raise AudioError("loudness takes two passes over the audio, and a pipe gives one; use files")
     from dacodec.audio import AudioReader, PcmReader

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dacodec.cli.messages import say
 from dacodec.cli.overrides import overrides
+
+if TYPE_CHECKING:
+    from dacodec.training.config import TrainConfig
 
 
 def finetune(
@@ -20,7 +26,10 @@ def finetune(
         str, typer.Argument(metavar="CONFIG", help="A YAML file, or a recipe; its model's shape is not used.")
     ] = "finetune",
     discriminator: Annotated[
-        str | None, typer.Option(help="Weights of a discriminator; left out, those beside MODEL, if any.")
+        str | None,
+        typer.Option(
+            help="Weights of a discriminator, heard from the first step; left out, those that come with MODEL."
+        ),
     ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(help="End cleanly after so long, with the weights saved.")
@@ -31,14 +40,42 @@ def finetune(
     from dacodec.training.config import load_config
     from dacodec.training.loop import fit
 
-    result = fit(
-        load_config(
+    def configured(*found: str) -> TrainConfig:
+        return load_config(
             config,
-            ["--model=null", *overrides(context)],
+            ["--model=null", *found, *overrides(context)],
             init=model,
             init_discriminator=discriminator,
             max_minutes=max_minutes,
             out=out,
         )
-    )
+
+    settings = configured()
+    if settings.discriminator is not None:
+        settings = configured(*_discriminator_settings(settings))
+    result = fit(settings)
     say(f"{result.reason}: step {result.step}, {result.audio_seconds:.0f} s of audio seen, {result.model}")
+
+
+def _discriminator_settings(settings: TrainConfig) -> list[str]:
+    """The weights that come with the model, the shape that they have, and no delay; none of it for a new one."""
+    from dacodec.training.checkpoints import discriminator_of, load_discriminator
+
+    weights = settings.init_discriminator
+    if weights == "auto":
+        place = discriminator_of(settings.init)
+        if not place.is_file():
+            say(
+                f"a new discriminator is trained, since there is no {place}; give the model's own, if you have it, "
+                "as --discriminator FILE (a built-in model's is in dacodec's repository, folder discriminators)"
+            )
+            return []
+        weights = str(place)
+    if not weights:
+        return []
+    shape, _ = load_discriminator(Path(weights))
+    return [
+        f"--init_discriminator={weights}",
+        f"--discriminator={json.dumps(asdict(shape))}",
+        "--schedule.adversarial_start_step=0",
+    ]

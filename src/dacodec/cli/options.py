@@ -14,6 +14,23 @@ from dacodec.errors import shown
 if TYPE_CHECKING:
     from dacodec.codec import Codec
 
+
+def inputs(what: str) -> Any:
+    return typer.Argument(
+        metavar="IN...", help=f"{what}, folders with all below them, globs, or - for a pipe."
+    )
+
+
+def output(names: str) -> Any:
+    """Where outputs go; ``names`` says how they are called."""
+    return typer.Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help=f"A file for one input, else a folder; - for a pipe. Left out: beside the inputs. {names}",
+    )
+
+
 Model = Annotated[
     str, typer.Option(help="A model's name, a folder, a hub id such as descript/dac_44khz, or a .pth file.")
 ]

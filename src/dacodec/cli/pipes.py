@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import typer
 
 from dacodec.errors import AudioError, OutputError
 
@@ -16,6 +18,21 @@ if TYPE_CHECKING:
     from dacodec.container import Header
 
 PIPE = "-"
+
+
+def wanted(inputs: Sequence[str], output: str | None, raw: str | None, how: str) -> bool:
+    """Whether a pipe is read or written; there is one input then, and else no bare samples.
+
+    Args:
+        how: ``-`` is to be given, for --raw to make sense.
+    """
+    if PIPE not in inputs and output != PIPE:
+        if raw is not None:
+            raise typer.BadParameter(f"is for pipes: give {how}", param_hint="--raw")
+        return False
+    if len(inputs) > 1:
+        raise typer.BadParameter("a pipe is one recording: give one input", param_hint="IN")
+    return True
 
 
 @contextmanager

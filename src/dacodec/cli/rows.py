@@ -10,8 +10,8 @@ import numpy as np
 import typer
 
 from dacodec.audio import Samples
+from dacodec.codec.live import DecoderState, StreamDecoder
 from dacodec.errors import RowError
-from dacodec.streaming import DecoderState, StreamDecoder
 from dacodec.tokens import BadId, Layout, Undelay, UndelayState
 
 _READ_BYTES = 1 << 16

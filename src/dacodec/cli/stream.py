@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dacodec.cli import options
+from dacodec.cli import live, options
 from dacodec.cli.messages import complain
 
 if TYPE_CHECKING:
-    from dacodec.audio import PcmWriter, SampleFormat, Samples
-    from dacodec.cli.devices import Speaker
     from dacodec.codec import Codec
+    from dacodec.container import Packet
 
 app = typer.Typer(
     help="Live audio through pipes: bare samples in and out, nothing held back.", no_args_is_help=True
@@ -61,11 +55,16 @@ def encode(
     from dacodec.encoded import header_of
 
     codec = options.codec_loader(device, engine)(model)
-    coder = codec.stream_encoder(rate, n_quantizers=n_quantizers, lookahead_seconds=_seconds(lookahead_ms))
-    _warm_up(codec)
-    blocks = _samples_in(rate, channels, raw, microphone)
+    coder = codec.stream_encoder(
+        rate, n_quantizers=n_quantizers, lookahead_seconds=live.seconds(lookahead_ms)
+    )
+    live.warm_up(codec)
+    blocks = live.samples_in(rate, channels, raw, microphone)
     header = header_of(codec.model, coder.n_quantizers, rate, channels, None)
-    state, load = None, _Load(rate, coder.lookahead_seconds + packet_frames / codec.model.frames_per_second)
+    state, load = (
+        None,
+        live.Load(rate, coder.lookahead_seconds + packet_frames / codec.model.frames_per_second),
+    )
     with Writer(sys.stdout.buffer, replace(header, packet_frames=packet_frames)) as writer:
         sys.stdout.buffer.flush()
         for block in load.watch(blocks):
@@ -113,29 +112,33 @@ def decode(
                 param_hint="--layout",
             )
         codec = options.codec_loader(device, engine)(model)
-        _decode_rows(codec, layout, rows, raw, _seconds(lookahead_ms), speaker, statistics)
+        _decode_rows(codec, layout, rows, raw, live.seconds(lookahead_ms), speaker, statistics)
         return
     import numpy as np
 
+    from dacodec.codec.coder import as_given
     from dacodec.container import Reader
-    from dacodec.transcode import as_given
 
     reader = Reader(sys.stdin.buffer, conceal=True)
     header = reader.header
     codec = options.codec_loader(device, engine)(model or header.model_name)
-    _warm_up(codec)
-    _end_on_interrupt()
-    decoder = codec.stream_decoder(header.sampling_rate, lookahead_seconds=_seconds(lookahead_ms))
-    state, load = None, _Load(header.sampling_rate, decoder.lookahead_seconds)
-    with _samples_out(header.sampling_rate, header.channels, raw, speaker) as writer:
-        for packet in reader:
-            started = time.perf_counter()
-            audio, state = decoder.push(packet.codes, state, np.full(packet.n_frames, packet.is_lost))
-            load.add(packet.n_frames / codec.model.frames_per_second, time.perf_counter() - started)
-            writer.write(*as_given([audio], header))
-            sys.stdout.buffer.flush()
+    live.warm_up(codec)
+    live.end_on_interrupt()
+    decoder = codec.stream_decoder(header.sampling_rate, lookahead_seconds=live.seconds(lookahead_ms))
+    state, load = None, live.Load(header.sampling_rate, decoder.lookahead_seconds)
+
+    def push(packet: Packet) -> live.Heard:
+        nonlocal state
+        missing = np.full(packet.n_frames, packet.is_lost)
+        audio, state = decoder.push(packet.codes, state, missing)
+        (given,) = as_given([audio], header.gain, header.is_mid_side)
+        return live.Heard(given, packet.n_frames / codec.model.frames_per_second)
+
+    with live.samples_out(header.sampling_rate, header.channels, raw, speaker) as writer:
+        live.hear(reader, push, writer, load)
         if state is not None:
-            writer.write(*as_given([decoder.flush(state, reader.n_samples)], header))
+            audio = decoder.flush(state, reader.n_samples)
+            writer.write(*as_given([audio], header.gain, header.is_mid_side))
     load.tell(statistics)
 
 
@@ -155,14 +158,14 @@ def loopback(
 ) -> None:
     """Samples through encoder and decoder and out again, as many as went in: hear what the other end would."""
     codec = options.codec_loader(device, engine)(model)
-    lookahead = _seconds(lookahead_ms)
+    lookahead = live.seconds(lookahead_ms)
     coder = codec.stream_encoder(rate, n_quantizers=n_quantizers, lookahead_seconds=lookahead)
     decoder = codec.stream_decoder(rate, lookahead_seconds=lookahead)
-    load = _Load(rate, coder.lookahead_seconds + decoder.lookahead_seconds)
-    _warm_up(codec)
+    load = live.Load(rate, coder.lookahead_seconds + decoder.lookahead_seconds)
+    live.warm_up(codec)
     coding = decoding = None
-    blocks = _samples_in(rate, channels, raw, microphone)
-    with _samples_out(rate, channels, raw, speaker) as writer:
+    blocks = live.samples_in(rate, channels, raw, microphone)
+    with live.samples_out(rate, channels, raw, speaker) as writer:
         for block in load.watch(blocks):
             codes, coding = coder.push(block, coding)
             audio, decoding = decoder.push(codes, decoding)
@@ -193,18 +196,22 @@ def _decode_rows(
     found.check(codec.n_codebooks, codec.model.codebook_size)
     decoder = codec.stream_decoder(lookahead_seconds=lookahead_seconds)
     listener, blocks = Listener(found, decoder), rows_in(sys.stdin.buffer, found, rows)
-    _warm_up(codec)
-    _end_on_interrupt()
-    load = _Load(codec.sampling_rate, decoder.lookahead_seconds)
-    with _samples_out(codec.sampling_rate, 1, raw, speaker) as writer:
+    live.warm_up(codec)
+    live.end_on_interrupt()
+    load = live.Load(codec.sampling_rate, decoder.lookahead_seconds)
+
+    def until_wrong() -> Iterator[Any]:
         for block in blocks:
-            started = time.perf_counter()
-            audio = listener.push(block)
-            load.add(audio.shape[1] / codec.sampling_rate, time.perf_counter() - started)
-            writer.write(audio)
-            sys.stdout.buffer.flush()
+            yield block
             if listener.error is not None:
-                break
+                return
+
+    def push(block: Any) -> live.Heard:
+        audio = listener.push(block)
+        return live.Heard(audio, audio.shape[1] / codec.sampling_rate)
+
+    with live.samples_out(codec.sampling_rate, 1, raw, speaker) as writer:
+        live.hear(until_wrong(), push, writer, load)
         audio = listener.flush()
         load.add(audio.shape[1] / codec.sampling_rate, 0)
         writer.write(audio)
@@ -218,78 +225,3 @@ def _decode_rows(
     load.tell(statistics)
     if listener.error is not None:
         raise listener.error
-
-
-def _warm_up(codec: Codec) -> None:
-    """Before the signal: first calls are slow."""
-    import numpy as np
-
-    codes = codec.encode(np.zeros(codec.model.hop_length), codec.sampling_rate)
-    codec.decode(codes)
-
-
-def _seconds(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
-
-
-def _samples_in(rate: int, channels: int, raw: str, recorded: bool) -> Iterator[Samples]:
-    """Until the input's end, or Ctrl-C."""
-    from dacodec.audio import PcmReader
-    from dacodec.cli.devices import microphone
-
-    ended = _end_on_interrupt()
-    if recorded:
-        return microphone(rate, channels, ended)
-    return PcmReader(sys.stdin.buffer, rate, channels, cast("SampleFormat", raw)).blocks()
-
-
-def _samples_out(
-    rate: int, channels: int, raw: str, played: bool
-) -> AbstractContextManager[PcmWriter | Speaker]:
-    from dacodec.audio import PcmWriter
-    from dacodec.cli.devices import speaker
-
-    return speaker(rate, channels) if played else PcmWriter(sys.stdout.buffer, cast("SampleFormat", raw))
-
-
-def _end_on_interrupt() -> threading.Event:
-    """Ctrl-C ends the signal as the end of the input does: what is under way is finished.
-
-    Standard input becomes empty, and the event that is returned is set.
-    """
-    ended = threading.Event()
-
-    def end(*_: object) -> None:
-        ended.set()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
-
-    signal.signal(signal.SIGINT, end)
-    return ended
-
-
-class _Load:
-    """How much of the time was work."""
-
-    def __init__(self, sampling_rate: int, lookahead_seconds: float) -> None:
-        self._rate, self._lookahead = sampling_rate, lookahead_seconds
-        self._audio = self._work = self._longest = 0.0
-
-    def watch(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
-        """``blocks``, with the time taken by whoever asked for them."""
-        for block in blocks:
-            started = time.perf_counter()
-            yield block
-            self.add(block.shape[1] / self._rate, time.perf_counter() - started)
-
-    def add(self, audio_seconds: float, work_seconds: float) -> None:
-        self._audio += audio_seconds
-        self._work += work_seconds
-        self._longest = max(self._longest, work_seconds)
-
-    def tell(self, wanted: bool) -> None:
-        if wanted and self._audio:
-            print(
-                f"{self._audio:.2f} s of audio, {self._work / self._audio:.2f} s of work a second, longest push "
-                f"{1000 * self._longest:.0f} ms, look-ahead {1000 * self._lookahead:.0f} ms",
-                file=sys.stderr,
-            )

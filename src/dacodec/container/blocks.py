@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from dacodec.container.format import (
     CODED,
@@ -26,6 +26,8 @@ from dacodec.container.format import (
     segment_bytes,
 )
 from dacodec.container.header import Header
+from dacodec.container.stream import Source
+from dacodec.container.table import table_to_bytes, take_table
 from dacodec.errors import FormatError
 
 HEAD = struct.Struct("<2sBBHIH")  # sync, kind, n_codebooks, n_frames, first_frame, head_crc
@@ -33,14 +35,6 @@ HEAD_CRC = struct.Struct("<H")
 ENTRY = struct.Struct("<IQ")  # of an index: first_frame, offset
 END_BODY = struct.Struct("<QI")  # n_samples, index_length
 NAMES = {RAW: "a packet", CODED: "a packet", INDEX: "the index", END: "the end mark"}
-
-
-class Takeable(Protocol):
-    """What blocks are read from: see :class:`~dacodec.container.stream.Source`."""
-
-    offset: int
-
-    def take(self, n: int, what: str, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -121,7 +115,7 @@ def packet_to_bytes(header: Header, packet: PacketBlock) -> bytes:
     savings = {k: full - len(data) for k, (data, is_coded) in enumerate(packet.segments) if is_coded}
     kind = CODED if savings else RAW
     head = Head(kind, len(packet.segments), packet.n_frames, packet.first_frame)
-    table = _table_to_bytes(savings) if savings else b""
+    table = table_to_bytes(savings)
     return sealed(head.to_bytes() + table + b"".join(data for data, _ in packet.segments))
 
 
@@ -141,42 +135,10 @@ def raw_bytes(header: Header, n_frames: int) -> int:
     return segment_bytes(header.channels * n_frames, code_bits(header.codebook_size))
 
 
-def chosen(raw: Sequence[bytes], coded: Sequence[bytes]) -> list[Segment]:
-    """Of each segment the form that makes the packet up to it smaller.
-
-    A choice depends on lower segments only, so that peeling gives what encoding fewer codebooks gives.
-
-    Args:
-        raw: all segments of a packet.
-        coded: the lowest of them, coded.
-    """
-    savings: dict[int, int] = {}
-    for k, data in enumerate(coded):
-        more = {**savings, k: max(0, len(raw[k]) - len(data))}
-        if more[k] > len(_table_to_bytes(more)) - len(_table_to_bytes(savings)):
-            savings = more
-    return [Segment(coded[k], True) if k in savings else Segment(raw[k], False) for k in range(len(raw))]
-
-
-def _table_to_bytes(savings: dict[int, int]) -> bytes:
-    if not savings:
-        return b""
-    mask = sum(1 << k for k in savings)
-    return b"".join(map(_varint, (mask, *savings.values())))
-
-
-def _varint(value: int) -> bytes:
-    data = bytearray()
-    while value > 0x7F:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes(data) + bytes([value])
-
-
 # Reading
 
 
-def take_block(header: Header, source: Takeable, what: str) -> RawBlock:
+def take_block(header: Header, source: Source, what: str) -> RawBlock:
     """Take the next block from ``source``, and not a byte more than it has.
 
     Raises:
@@ -187,7 +149,7 @@ def take_block(header: Header, source: Takeable, what: str) -> RawBlock:
     head = parse_head(header, start, offset)
     savings: dict[int, int] = {}
     if head.kind == CODED:
-        savings, table = _take_table(header, head, source)
+        savings, table = take_table(source, head.n_codebooks, raw_bytes(header, head.n_frames))
         start += table
     rest = source.take(_body_length(header, head, savings) + CRC_BYTES, NAMES[head.kind])
     return RawBlock(head, savings, start + rest, len(start), offset)
@@ -272,33 +234,3 @@ def _body_length(header: Header, head: Head, savings: dict[int, int]) -> int:
     if head.kind == INDEX:
         return head.n_frames * ENTRY.size
     return head.n_codebooks * raw_bytes(header, head.n_frames) - sum(savings.values())
-
-
-def _take_table(header: Header, head: Head, source: Takeable) -> tuple[dict[int, int], bytes]:
-    """The savings of the coded segments, and the bytes that told."""
-    offset = source.offset
-    mask, data = _take_varint(source, head.n_codebooks)
-    if mask == 0:
-        raise FormatError("a coded packet without a coded segment", offset)
-    full = raw_bytes(header, head.n_frames)
-    savings = {}
-    for k in range(head.n_codebooks):
-        if mask >> k & 1:
-            offset = source.offset
-            savings[k], more = _take_varint(source, full.bit_length())
-            if not 1 <= savings[k] <= full:
-                raise FormatError(f"codebook {k} saves {savings[k]} of {full} bytes", offset)
-            data += more
-    return savings, data
-
-
-def _take_varint(source: Takeable, bits: int) -> tuple[int, bytes]:
-    """A varint below ``2**bits``, and its bytes."""
-    offset = source.offset
-    data = source.take(1, "a packet's table")
-    while data[-1] & 0x80 and 7 * len(data) < bits:
-        data += source.take(1, "a packet's table")
-    value = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(data))
-    if data[-1] & 0x80 or value >> bits or (len(data) > 1 and data[-1] == 0):
-        raise FormatError("a packet's table holds a number that is too large or badly spelled", offset)
-    return value, data

@@ -15,38 +15,19 @@ from dacodec.container.extensions import (
     check_speakers,
     check_tags,
     has_controls,
-    parse_records,
     records_of,
 )
 from dacodec.container.format import (
     CRC_BYTES,
-    DRAFT,
     MAGIC,
     MAX_PACKET_CODES,
     MAX_PACKET_SECONDS,
     MAX_SAMPLES,
     UNKNOWN_SAMPLES,
     VERSION,
-    seal_holds,
     sealed,
 )
-from dacodec.container.stream import Source
 from dacodec.errors import FormatError
-
-# How files begin that people mistake for ours: WAV, RF64, W64, AIFF, CAF, FLAC, Ogg, MP3, Matroska; MP4 says so later.
-_AUDIO_MAGICS = (
-    b"RIFF",
-    b"RF64",
-    b"riff",
-    b"FORM",
-    b"caff",
-    b"fLaC",
-    b"OggS",
-    b"ID3",
-    b"\xff\xfb",
-    b"\xff\xf3",
-    b"\x1aE\xdf\xa3",
-)
 
 PREFIX = struct.Struct("<8sBBH")  # magic, version, flags, header_length
 # model_sampling_rate, hop_length, codebook_size, sampling_rate, gain, n_samples, packet_frames,
@@ -133,6 +114,10 @@ class Header:
         _check_extensions(self)
         object.__setattr__(self, "gain", struct.unpack("<f", struct.pack("<f", self.gain))[0])
 
+    @property
+    def is_mid_side(self) -> bool:
+        return self.channel_coding == MID_SIDE
+
     def to_bytes(self) -> bytes:
         """The header as it stands in a file, CRC included."""
         name = self.model_name.encode()
@@ -183,105 +168,7 @@ def frames_of(header: Header, n_samples: int) -> int:
     return -(-n_samples * header.model_sampling_rate // (header.hop_length * header.sampling_rate))
 
 
-def read_header(source: Source) -> Header:
-    """Read and check a header; at most 64 KiB are taken from ``source``.
-
-    Raises:
-        FormatError: with the offset of the field that is wrong.
-    """
-    data = source.take_up_to(PREFIX.size)
-    _check_magic(data)
-    data += source.take(PREFIX.size - len(data), "the header")
-    _, version, flags, length = PREFIX.unpack(data)
-    if version == DRAFT:
-        raise FormatError(
-            "a draft of this format, from before version 1 was frozen: encode the audio again, or decode the file "
-            "with the dacodec that wrote it",
-            8,
-        )
-    if version != VERSION:
-        raise FormatError(f"version {version} of the format; this reader knows version {VERSION} only", 8)
-    if length <= NAME_OFFSET + CRC_BYTES:
-        raise FormatError(f"a header of {length} bytes is too short", 10)
-    data += source.take(length - len(data), "the header")
-    if not seal_holds(data):
-        raise FormatError("the header is damaged: its CRC does not match", 0)
-    if flags != 0:
-        raise FormatError(f"reserved flags are set: {flags:#x}", 9)
-    return _parse(data[:-CRC_BYTES])
-
-
-def _check_magic(data: bytes) -> None:
-    magic = data[: len(MAGIC)]
-    if MAGIC.startswith(magic):  # a shorter one is a file cut off, reported as such
-        return
-    if magic.startswith(b"\x93NUMPY"):
-        raise FormatError(
-            "this is a pickled NumPy file, perhaps one of Descript's .dac files. Loading one can run code, "
-            "so it is not loaded",
-            0,
-        )
-    if b"DAC" in magic:
-        raise FormatError("not a .dacz file, or one changed by a transfer as text: transfer it as binary", 0)
-    is_audio = magic.startswith(_AUDIO_MAGICS) or magic[4:] == b"ftyp"
-    instead = " but audio: `dacodec encode` makes a .dacz file of it" if is_audio else ""
-    raise FormatError(f"not a .dacz file{instead}", 0)
-
-
-def _parse(data: bytes) -> Header:
-    """The header in ``data``, which ends before the CRC."""
-    (
-        model_sampling_rate,
-        hop_length,
-        codebook_size,
-        sampling_rate,
-        gain,
-        n_samples,
-        packet_frames,
-        n_codebooks,
-        channels,
-        channel_coding,
-        name_length,
-        fingerprint,
-    ) = FIELDS.unpack_from(data, PREFIX.size)
-    name_end = NAME_OFFSET + name_length
-    if name_end > len(data):
-        raise FormatError(f"model_name has {name_length} bytes, more than the header", 45)
-    model_name = _decode_name(data[NAME_OFFSET:name_end])
-    records = parse_records(data, name_end)
-    try:
-        return Header(
-            model_name=model_name,
-            fingerprint=fingerprint,
-            model_sampling_rate=model_sampling_rate,
-            hop_length=hop_length,
-            codebook_size=codebook_size,
-            n_codebooks=n_codebooks,
-            sampling_rate=sampling_rate,
-            channels=channels,
-            n_samples=None if n_samples == UNKNOWN_SAMPLES else n_samples,
-            gain=gain,
-            packet_frames=packet_frames,
-            channel_coding=channel_coding,
-            prior_id=records.prior_id,
-            tags=records.tags,
-            speakers=records.speakers,
-            extensions=records.extensions,
-        )
-    except _FieldError as error:
-        raise FormatError(str(error), error.position) from None
-    except FormatError as error:  # in what an extension says
-        raise FormatError(str(error), name_end) from None
-
-
-def _decode_name(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise FormatError("model_name is not UTF-8", NAME_OFFSET + error.start) from None
-
-
-class _FieldError(FormatError):
+class FieldError(FormatError):
     """A field out of bounds, and where it stands or would stand in a header.
 
     Who makes a Header is not told the position; who reads one is.
@@ -296,34 +183,34 @@ def _check_numbers(header: Header) -> None:
     for name, (position, least, most) in BOUNDS.items():
         value = getattr(header, name)
         if not least <= value <= most:
-            raise _FieldError(f"{name} is {value}, not in {least}..{most}", position)
+            raise FieldError(f"{name} is {value}, not in {least}..{most}", position)
     if not 1 / MAX_GAIN <= header.gain <= MAX_GAIN:  # also refuses NaN
-        raise _FieldError(f"gain is {header.gain}, not in 2^-24..2^24", 28)
+        raise FieldError(f"gain is {header.gain}, not in 2^-24..2^24", 28)
     if header.n_samples is not None and not 0 <= operator.index(header.n_samples) <= MAX_SAMPLES:
-        raise _FieldError(f"n_samples is {header.n_samples}, not in 0..2^53-1", 32)
+        raise FieldError(f"n_samples is {header.n_samples}, not in 0..2^53-1", 32)
     span = header.packet_frames * header.hop_length
     if header.packet_frames > 1 and span > MAX_PACKET_SECONDS * header.model_sampling_rate:
-        raise _FieldError(f"{header.packet_frames} frames a packet are over {MAX_PACKET_SECONDS} s", 40)
+        raise FieldError(f"{header.packet_frames} frames a packet are over {MAX_PACKET_SECONDS} s", 40)
     if header.channel_coding == MID_SIDE and header.channels != 2:
-        raise _FieldError(f"mid/side coding of {header.channels} channels; it needs two", 44)
+        raise FieldError(f"mid/side coding of {header.channels} channels; it needs two", 44)
     n_codes = header.channels * header.n_codebooks * header.packet_frames
     if n_codes > MAX_PACKET_CODES:
-        raise _FieldError(f"{n_codes} codes a packet, over {MAX_PACKET_CODES}; lower packet_frames", 40)
+        raise FieldError(f"{n_codes} codes a packet, over {MAX_PACKET_CODES}; lower packet_frames", 40)
 
 
 def _check_names(header: Header) -> None:
     if not isinstance(header.fingerprint, bytes) or len(header.fingerprint) != 32:
-        raise _FieldError(f"fingerprint must be 32 bytes, got {header.fingerprint!r}", 46)
+        raise FieldError(f"fingerprint must be 32 bytes, got {header.fingerprint!r}", 46)
     try:
         length = len(header.model_name.encode())
     except UnicodeEncodeError:
-        raise _FieldError("model_name cannot be written as UTF-8", NAME_OFFSET) from None
+        raise FieldError("model_name cannot be written as UTF-8", NAME_OFFSET) from None
     if not 1 <= length <= MAX_NAME_BYTES:
-        raise _FieldError(f"model_name has {length} bytes, not 1..{MAX_NAME_BYTES}", 45)
+        raise FieldError(f"model_name has {length} bytes, not 1..{MAX_NAME_BYTES}", 45)
     if has_controls(header.model_name):
-        raise _FieldError(f"model_name {header.model_name!r} has control characters", NAME_OFFSET)
+        raise FieldError(f"model_name {header.model_name!r} has control characters", NAME_OFFSET)
     if header.model_name == "builtin":
-        raise _FieldError(
+        raise FieldError(
             "model_name is 'builtin', which means another model after every release; give its own name",
             NAME_OFFSET,
         )

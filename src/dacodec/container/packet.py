@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from dacodec.container import compiled, entropy
 from dacodec.container.bits import has_clear_padding, pack, unpack
-from dacodec.container.blocks import PacketBlock, chosen
+from dacodec.container.blocks import PacketBlock, Segment
 from dacodec.container.format import MAX_CODED_CODES, code_bits
 from dacodec.container.header import Header
 from dacodec.container.prior import Prior
+from dacodec.container.table import table_to_bytes
 from dacodec.errors import FormatError, PriorError
 
 MAX_TOGETHER = 64  # packets; more would hardly be faster
@@ -60,6 +61,23 @@ def encode_packets(header: Header, packets: Sequence[Packet], prior: Prior | Non
     for p, packet in enumerate(packets):
         segments = chosen(raw[p], [lane[p] for lane in coded])
         yield PacketBlock(packet.first_frame, packet.n_frames, segments)
+
+
+def chosen(raw: Sequence[bytes], coded: Sequence[bytes]) -> list[Segment]:
+    """Of each segment the form that makes the packet up to it smaller.
+
+    A choice depends on lower segments only, so that peeling gives what encoding fewer codebooks gives.
+
+    Args:
+        raw: all segments of a packet.
+        coded: the lowest of them, coded.
+    """
+    savings: dict[int, int] = {}
+    for k, data in enumerate(coded):
+        more = {**savings, k: max(0, len(raw[k]) - len(data))}
+        if more[k] > len(table_to_bytes(more)) - len(table_to_bytes(savings)):
+            savings = more
+    return [Segment(coded[k], True) if k in savings else Segment(raw[k], False) for k in range(len(raw))]
 
 
 def decode_packets(header: Header, blocks: Sequence[PacketBlock], prior: Prior | None) -> Iterator[Packet]:

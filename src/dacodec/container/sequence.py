@@ -17,8 +17,9 @@ from dacodec.container.blocks import (
     take_block,
 )
 from dacodec.container.format import END, INDEX, MAX_FRAMES, SYNC
-from dacodec.container.header import Header, frames_of, max_samples, read_header, samples_of
+from dacodec.container.header import Header, frames_of, max_samples, samples_of
 from dacodec.container.index import IndexBuilder, read_index
+from dacodec.container.read_header import read_header
 from dacodec.container.stream import Readable, Source
 from dacodec.errors import FormatError
 

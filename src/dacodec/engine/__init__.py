@@ -10,7 +10,7 @@ import torch
 from dacodec.engine.base import Engine, State
 from dacodec.engine.eager import TorchEngine
 from dacodec.engine.native import PRECISIONS, NativeEngine
-from dacodec.engine.native_library import is_built
+from dacodec.engine.native.library import is_built
 from dacodec.errors import EngineError
 from dacodec.model import DacModel
 

@@ -10,7 +10,7 @@ from dacodec.geometry import Geometry
 
 State = Any
 """Where rows stand between two pushes: a value, which may be copied, kept and pickled. None before the first, then a
-tensor whose first dimension is rows, or a tuple of such states (so engine/rows.py can join and split them). It fits
+tensor whose first dimension is rows, or a tuple of such states (so batching/rows.py can join and split them). It fits
 the kind of engine and the model that made it, and as many rows."""
 
 

@@ -80,6 +80,10 @@ class DacModel(nn.Module):
     """
 
     main_input_name = "input_values"
+    # The kinds of results, for subclasses that have their own.
+    _encoder_output: type[Any] = DacEncoderOutput
+    _decoder_output: type[Any] = DacDecoderOutput
+    _output: type[Any] = DacOutput
 
     def __init__(self, config: DacConfig) -> None:
         super().__init__()
@@ -88,7 +92,7 @@ class DacModel(nn.Module):
         self.encoder = Encoder(config)
         self.quantizer = ResidualVectorQuantizer(config)
         self.decoder = Decoder(config)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -130,14 +134,14 @@ class DacModel(nn.Module):
             frames = self.geometry.encoder.output_length(lengths)
             codes_mask = torch.arange(codes.shape[-1], device=codes.device) < frames[:, None]
             representation, codes = mask(representation, frames), mask(codes, frames)
-        output = DacEncoderOutput(
+        output = self._encoder_output(
             self._loss(quantized),
             representation,
             codes,
             quantized.projected_latents,
             codes_mask,
         )
-        return output.to_tuple() if return_dict is False else output
+        return self._as_asked(output, return_dict)
 
     def decode(
         self,
@@ -166,8 +170,7 @@ class DacModel(nn.Module):
             raise CodesError("nothing to decode: give quantized_representation or audio_codes")
         lengths = None if padding_mask is None else _lengths(padding_mask, quantized_representation)
         audio = self.decoder(quantized_representation, lengths)  # [B, 1, T]
-        output = DacDecoderOutput(audio.squeeze(1))
-        return output.to_tuple() if return_dict is False else output
+        return self._as_asked(self._decoder_output(audio.squeeze(1)), return_dict)
 
     def forward(
         self,
@@ -184,7 +187,9 @@ class DacModel(nn.Module):
         encoded = self.encode(input_values, n_quantizers, True, padding_mask)
         decoded = self.decode(encoded.quantized_representation, None, True, encoded.audio_codes_mask)
         audio_values = decoded.audio_values[..., : input_values.shape[-1]]
-        output = DacOutput(audio_values=audio_values, **encoded)
+        return self._as_asked(self._output(audio_values=audio_values, **encoded), return_dict)
+
+    def _as_asked(self, output: Any, return_dict: bool | None) -> Any:
         return output.to_tuple() if return_dict is False else output
 
     def _loss(self, quantized: Quantized) -> Tensor:
@@ -224,7 +229,7 @@ def _lengths(padding_mask: Tensor, x: Tensor) -> Tensor:
     return lengths
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """As the original ends up with: PyTorch's own initial weights, and zero biases of the plain convolutions.
 
     (Its truncated normal is written to a tensor that weight normalisation recomputes, so it has no effect.)

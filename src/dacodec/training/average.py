@@ -7,20 +7,31 @@ from torch import Tensor, nn
 
 
 class Average:
-    """Of a network's parameters, by their names in its state dict. A decay of 0 keeps just the last ones."""
+    """Of a network's parameters, by their names in its state dict. A decay of 0 keeps just the last ones.
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    Args:
+        last: of names that begin so, just the last ones are kept whatever the decay: codes that are moving averages
+            already, and projections that are set now and then.
+    """
+
+    def __init__(self, network: nn.Module, decay: float, last: str = "-") -> None:
         self.decay = decay
         self.n_updates = 0
-        self._parameters = list(network.state_dict(keep_vars=True).values())
+        parameters = network.state_dict(keep_vars=True)
+        self._averaged = [name for name in parameters if not name.startswith(last)]
+        self._last = [name for name in parameters if name.startswith(last)]
+        self._parameters = parameters
         self.tensors = {name: x.detach().clone() for name, x in network.state_dict().items()}
 
     @torch.no_grad()
     def update(self) -> None:
         # Young averages forget faster, or the random start would stay in them for long.
         decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates)) if self.decay else 0.0
-        latest = [p.detach() for p in self._parameters]
-        torch._foreach_lerp_(list(self.tensors.values()), latest, 1 - decay)
+        latest = [self._parameters[name].detach() for name in self._averaged]
+        torch._foreach_lerp_([self.tensors[name] for name in self._averaged], latest, 1 - decay)
+        if self._last:
+            latest = [self._parameters[name].detach() for name in self._last]
+            torch._foreach_copy_([self.tensors[name] for name in self._last], latest)
         self.n_updates += 1
 
     def state_dict(self) -> dict[str, object]:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dacodec.checkpoint import DacFeatureExtractor
 from dacodec.checkpoint.configs import folder_to_write, write_config, write_preprocessor_of
+from dacodec.checkpoint.sources import builtin_folder
 from dacodec.checkpoint.weights import (
     check_weights,
     fold_weight_norm,
@@ -34,6 +35,7 @@ from dacodec.errors import CheckpointError
 from dacodec.files import new_file
 from dacodec.training.discriminators import DiscriminatorConfig
 
+BUILTIN_DISCRIMINATORS = Path(__file__).parents[3] / "discriminators"  # of a checkout
 LIGHT_FOLDER = "model"
 DISCRIMINATOR_FILE = "discriminator.safetensors"
 
@@ -81,6 +83,20 @@ def save_light(
         data = safetensors.torch.save(_halved(discriminator), {"config": json.dumps(asdict(shape))})
         with new_file(folder / DISCRIMINATOR_FILE, overwrite=True) as file:
             file.write(data)
+
+
+def discriminator_of(model: str) -> Path:
+    """Where the discriminator of ``model`` lies, if it came with one: beside its weights.
+
+    A built-in model's is as large as the model and of use to training alone. So it is in the repository, and not in
+    what is installed.
+    """
+    builtin = builtin_folder(model)
+    return (
+        BUILTIN_DISCRIMINATORS / f"{builtin.name}.safetensors"
+        if builtin
+        else Path(model) / DISCRIMINATOR_FILE
+    )
 
 
 def load_discriminator(path: Path) -> tuple[DiscriminatorConfig, dict[str, Tensor]]:

@@ -61,8 +61,11 @@ class Clip:
 
     def excerpt(self, start: int, length: int) -> Samples:
         """Samples from ``start`` on [length], float32 at its own level."""
-        stored = _mapped(self.pcm)[self.start + start : self.start + start + length]
-        return _floats(stored, self.scale)
+        return _floats(self.stored()[start : start + length], self.scale)
+
+    def stored(self) -> NDArray[np.int16]:
+        """All of it at full scale, as it is in the file [T]."""
+        return _mapped(self.pcm)[self.start : self.start + self.length]
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,11 @@ class ClipStore:
         except OSError as error:
             raise OutputError(f"cannot make {self.folder} for decoded audio: {error.strerror}") from error
         for unit in units:
-            if not self._facts(unit).exists():
+            if not self.holds(unit):
                 self._decode(unit)
+
+    def holds(self, unit: Unit) -> bool:
+        return self._facts(unit).exists()
 
     def _decode(self, unit: Unit) -> None:
         room = self.budget_bytes - sum(p.stat().st_size for p in self.folder.glob("*.pcm"))

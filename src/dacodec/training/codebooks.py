@@ -91,6 +91,11 @@ class CodebookHealth:
     def reset_counts(self) -> None:
         self.counts.zero_()
 
+    def forget(self) -> None:
+        """What was seen was of other codebooks."""
+        self.reset_counts()
+        self.n_kept = 0
+
     def state_dict(self) -> dict[str, Any]:
         return {"counts": self.counts, "latents": self.latents, "n_kept": self.n_kept}
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from dacodec.config import DacConfig
 from dacodec.training.clips import Clip, ClipStore
 from dacodec.training.config import TrainConfig
-from dacodec.training.crops import Crops, clip_probabilities
+from dacodec.training.crops import Crops, batches, clip_probabilities
+from dacodec.training.resident import Resident, measure
 from dacodec.training.sources import Unit, find_units
 
 VALIDATION_SECONDS = 2.0
@@ -30,6 +35,8 @@ class Feed:
         )
         units = find_units(config.data.sources)
         self.validation_units = find_units(config.data.validation, "val") if config.data.validation else []
+        if config.data.begin_early:
+            units = self._first(units)
         self._prepare([*units, *self.validation_units])
         # A run that goes on keeps its order, in which crops are numbered.
         order = {key: i for i, key in enumerate(known)}
@@ -39,6 +46,13 @@ class Feed:
         self._scanner = threading.Thread(target=self._scan, daemon=True)
         if fabric.is_global_zero and config.data.rescan_seconds:
             self._scanner.start()
+
+    def _first(self, units: list[Unit]) -> list[Unit]:
+        """What a run begins with: loose files, tars that were decoded before, one more if there are none."""
+        wait = [unit for unit in units if _is_tar(unit) and not self.store.holds(unit)]
+        if len(wait) == len(units):
+            del wait[:1]
+        return self.fabric.broadcast([unit for unit in units if unit not in wait])  # type: ignore[no-any-return]
 
     def _prepare(self, units: list[Unit]) -> None:
         """The first process of each machine decodes, the others wait."""
@@ -52,14 +66,42 @@ class Feed:
         loaded = [self.store.load(unit) for unit in units]
         self.clips: list[Clip] = [clip for clips, _ in loaded for clip in clips]
         self.problems = [problem for _, problems in loaded for problem in problems]
-        self.probabilities = clip_probabilities(
-            self.clips,
-            self.config.data.weights,
-            self.shape.sampling_rate,
-            self.config.data.max_narrowband_share,
+        data = self.config.data
+        weights, rate = data.weights, self.shape.sampling_rate
+        if data.begin_early:
+            there = {clip.pool for clip in self.clips}
+            weights = {pool: weight for pool, weight in weights.items() if pool in there}
+        self.probabilities = clip_probabilities(self.clips, weights, rate, data.max_narrowband_share)
+        self.resident: Resident | None = None
+        if data.resident:
+            self.resident = Resident(
+                self.clips, self.probabilities, rate, self.crop_length, data.resident, self.fabric.device
+            )
+
+    def batches(self, first_step: int) -> Iterator[Tensor]:
+        """This process's share of each batch [own, 1, T] from ``first_step`` on."""
+        size, rank, world = self.config.batch_size, self.fabric.global_rank, self.fabric.world_size
+        if self.resident is not None:
+            return self.resident.batches(self.config.seed, first_step, size, rank, world)
+        return batches(
+            self._crops(self.config.seed),
+            first_step=first_step,
+            batch_size=size,
+            rank=rank,
+            world_size=world,
+            workers=self.config.data.workers,
+            pin_memory=self.fabric.device.type == "cuda",
         )
 
-    def crops(self, seed: int) -> Crops:
+    def some(self, first: int, n: int) -> Tensor:
+        """``n`` crops [n, 1, T] on the device that are in no batch, the same in every process."""
+        if self.resident is not None:
+            return self.resident.gather(self.resident.places(self.config.seed + 1, first, n))
+        crops = self._crops(self.config.seed + 1)
+        found = [torch.from_numpy(crops[i]) for i in range(first, first + n)]
+        return torch.stack(found)[:, None].to(self.fabric.device)
+
+    def _crops(self, seed: int) -> Crops:
         return Crops(self.clips, self.probabilities, self.shape.sampling_rate, self.crop_length, seed)
 
     def validation(self) -> Crops | None:
@@ -98,13 +140,20 @@ class Feed:
                 size = path.stat().st_size
                 if sizes.get(str(path)) == size and not unit.problem:
                     self.store.prepare([unit])
+                    if self.config.data.resident:  # listened to here, not while the run waits
+                        for clip in self.store.load(unit)[0]:
+                            measure(clip, self.shape.sampling_rate, self.crop_length)
                     known.add(unit.key)
                     self._newer = [*self._newer, unit]
                 sizes[str(path)] = size
 
     def _new_tars(self, known: set[str]) -> list[tuple[Path, Unit]]:
-        tars = [u for u in find_units(self.config.data.sources) if u.origin.endswith(".tar")]
+        tars = [u for u in find_units(self.config.data.sources) if _is_tar(u)]
         return [(Path(u.origin), u) for u in tars if u.key not in known]
 
     def close(self) -> None:
         self._closing.set()
+
+
+def _is_tar(unit: Unit) -> bool:
+    return unit.origin.endswith(".tar")

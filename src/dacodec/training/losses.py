@@ -1,5 +1,7 @@
 """What the networks are trained to make small. Names and weights of the generator's losses live here alone.
 
+Shapes: B batch, T samples.
+
 Source: arXiv 2306.06546, section 3.5; the mel loss is ``dacodec.spectra.mel_distance``.
 """
 
@@ -13,16 +15,25 @@ from torch import Tensor
 
 from dacodec.errors import ConfigError
 from dacodec.model.quantizer import Quantized
+from dacodec.spectra import MEL_FLOOR, MEL_SCALES, complex_spectrum, mel_spectrum
 
 # What a discriminator made of one batch: for each of its parts the outputs of all layers, the last one the verdict.
 Judgement = Sequence[Sequence[Tensor]]
 
+WAVE_WINDOWS = (2048, 512)  # of the complex spectra; samples; those that a crop is too short for are left out
+QUIET = 1e-3  # mean magnitude under which errors count no more
+
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the generator's losses; the defaults are those of the released models."""
+    """Weights of the generator's losses; the defaults are those of the released models.
+
+    ``loud`` and ``wave`` are of the split step (``dacodec.training.split``), which weights by shares if it balances.
+    """
 
     mel: float = 15.0
+    loud: float = 0.0
+    wave: float = 0.0
     feature: float = 2.0
     adversarial: float = 1.0
     commitment: float = 0.25
@@ -39,6 +50,43 @@ class LossWeights:
         if unknown:
             raise ConfigError(f"losses without a weight: {unknown}; known are {sorted(weights)}")
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+
+
+def mel_losses(fake: Tensor, real: Tensor, sampling_rate: int) -> dict[str, Tensor]:
+    """The mel distance of audio [B, T], plain and with weight on what is loud.
+
+    The plain distance's gradient is one over the magnitude, so bins that are hardly heard have nine tenths of it
+    (docs/training.md). ``loud`` weights each bin by the root of the original's magnitude, 1 in an item's mean.
+    """
+    plain, loud = [], []
+    for window_length, n_mels in MEL_SCALES:
+        with torch.no_grad():
+            wanted = mel_spectrum(real, sampling_rate, window_length, n_mels).clamp(MEL_FLOOR)
+            weight = wanted.sqrt()
+            weight = weight / weight.mean((1, 2), keepdim=True)
+        given = mel_spectrum(fake, sampling_rate, window_length, n_mels).clamp(MEL_FLOOR)
+        error = (given.log10() - wanted.log10()).abs()
+        plain.append(error.mean())
+        loud.append((error * weight).mean())
+    return {"mel": torch.stack(plain).sum(), "loud": torch.stack(loud).sum()}
+
+
+def wave_loss(fake: Tensor, real: Tensor) -> Tensor:
+    """How far audio [B, T] is off in waveform and complex spectra: mean absolute errors relative to the original's.
+
+    It asks for the phase, of which the mel distance says nothing; without it voices buzz.
+    """
+    terms = [_relative((fake - real).abs(), real.abs())]
+    for window_length in (w for w in WAVE_WINDOWS if w <= real.shape[-1]):
+        a, b = (complex_spectrum(x, window_length, window_length // 4) for x in (fake, real))
+        # The root of the square with a little added: the absolute value has no gradient where both agree.
+        distance = torch.view_as_real(a - b).square().sum(-1).add(1e-10).sqrt()
+        terms.append(_relative(distance, b.abs()))
+    return torch.stack(terms).mean()
+
+
+def _relative(error: Tensor, magnitude: Tensor) -> Tensor:
+    return (error.flatten(1).mean(1) / magnitude.flatten(1).mean(1).clamp(min=QUIET)).mean()
 
 
 def quantizer_losses(quantized: Quantized) -> dict[str, Tensor]:

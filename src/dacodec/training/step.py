@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dacodec.model import DacModel
 from dacodec.model.quantizer import Quantized
 from dacodec.spectra import mel_distance
-from dacodec.training.config import TrainConfig
+from dacodec.training.config import OptimizerConfig, TrainConfig
 from dacodec.training.discriminators import Discriminator
 from dacodec.training.losses import adversarial_loss, discriminator_loss, feature_loss, quantizer_losses
 
@@ -89,9 +89,18 @@ class TrainingStep:
         self.sampling_rate = sampling_rate
         self.autocast = autocast
         self.quantize = True
+        self.codes = None  # gradients train them
+        self.parts: dict[str, Any] = {}  # it remembers nothing
         self.quantized: list[Quantized] = []  # of the last step's parts
 
-    def __call__(self, audio: Tensor, n_quantizers: Tensor, number: int) -> dict[str, Tensor]:
+    @property
+    def optimizers(self) -> dict[str, Any]:
+        found = {"generator_optimizer": self.generator_optimizer}
+        return found | ({"discriminator_optimizer": self.discriminator_optimizer} if self.judge else {})
+
+    def __call__(
+        self, audio: Tensor, n_quantizers: Tensor, number: int, progress: float = 0.0
+    ) -> dict[str, Tensor]:
         """Step ``number`` on this process's ``audio`` [B, 1, T] with ``n_quantizers`` [B]; the losses by name."""
         schedule, n_parts = self.config.schedule, self.config.accumulate
         self.quantize = bool(self.config.init) or number >= self.config.codebooks.initialise_step
@@ -176,6 +185,35 @@ class TrainingStep:
         norm = self.fabric.clip_gradients(network, optimizer, max_norm=max_norm, error_if_nonfinite=False)
         optimizer.step()
         return norm  # type: ignore[no-any-return]
+
+
+def published_step(
+    fabric: Any, config: TrainConfig, model: DacModel, judge: Discriminator | None, autocast: torch.autocast
+) -> TrainingStep:
+    """The step of these networks, which are weight-normalised and on the device, with optimisers of its own."""
+    generator = Autoencoder(model, autocast)
+    optimizer = _optimizer(generator, config.generator_optimizer, fabric.device)
+    generator, optimizer = fabric.setup(generator, optimizer)
+    judged: dict[str, Any] = {}
+    if judge is not None:
+        its_optimizer = _optimizer(judge, config.discriminator_optimizer, fabric.device)
+        discriminator, its_optimizer = fabric.setup(judge, its_optimizer)
+        judged = {
+            "discriminator": discriminator,
+            "discriminator_optimizer": its_optimizer,
+            "judge": judge,
+        }
+    return TrainingStep(fabric, config, generator, optimizer, model.config.sampling_rate, autocast, **judged)
+
+
+def _optimizer(network: nn.Module, config: OptimizerConfig, device: torch.device) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        network.parameters(),
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=device.type == "cuda",
+    )
 
 
 def draw_codebooks(

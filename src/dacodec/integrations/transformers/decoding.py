@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from dacodec.audio import Samples
+from dacodec.codec.live import DecoderState, StreamDecoder
 from dacodec.overlap import Channel
-from dacodec.streaming import DecoderState, StreamDecoder
 from dacodec.tokens.undelay import Codes
 
 _MOST_TOGETHER = 32  # steps of the model

@@ -42,6 +42,7 @@ class DacModel(core.DacModel, TheirModel):
     config_class = DacConfig
     supports_gradient_checkpointing = True
     _no_split_modules = ("ResidualUnit",)
+    _encoder_output, _decoder_output, _output = DacEncoderOutput, DacDecoderOutput, DacOutput
 
     dtype = PreTrainedModel.dtype
     device = PreTrainedModel.device
@@ -104,46 +105,11 @@ class DacModel(core.DacModel, TheirModel):
         """As the original ends up with; see ``dacodec.model``."""
         if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d, nn.Embedding)):
             module.reset_parameters()
-            if isinstance(module, nn.Conv1d) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+            core.initialise(module)
         elif isinstance(module, Snake):
             nn.init.ones_(module.alpha)
 
     # Coding
-
-    def encode(
-        self,
-        input_values: Tensor,
-        n_quantizers: int | Tensor | None = None,
-        return_dict: bool | None = None,
-        padding_mask: Tensor | None = None,
-    ) -> Any:
-        encoded = super().encode(input_values, n_quantizers, True, padding_mask)
-        return self._as_asked(DacEncoderOutput(**encoded), return_dict)
-
-    def decode(
-        self,
-        quantized_representation: Tensor | None = None,
-        audio_codes: Tensor | None = None,
-        return_dict: bool | None = None,
-        padding_mask: Tensor | None = None,
-    ) -> Any:
-        decoded = super().decode(quantized_representation, audio_codes, True, padding_mask)
-        return self._as_asked(DacDecoderOutput(**decoded), return_dict)
-
-    def forward(
-        self,
-        input_values: Tensor,
-        n_quantizers: int | Tensor | None = None,
-        return_dict: bool | None = None,
-        padding_mask: Tensor | None = None,
-    ) -> Any:
-        output = super().forward(input_values, n_quantizers, True, padding_mask)
-        return self._as_asked(DacOutput(**output), return_dict)
-
-    for _method in (encode, decode, forward):
-        _method.__doc__ = getattr(core.DacModel, _method.__name__).__doc__
-    del _method
 
     def _as_asked(self, output: Any, return_dict: bool | None) -> Any:
         wants_dict = self.config.return_dict if return_dict is None else return_dict

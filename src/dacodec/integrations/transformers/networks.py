@@ -15,8 +15,8 @@ from torch.autograd import forward_ad
 from torch.nn.modules import module as hooks_of_all
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from dacodec.engine.latents import LatentNetwork
-from dacodec.engine.native_library import is_built
+from dacodec.engine.native.latents import LatentNetwork
+from dacodec.engine.native.library import is_built
 from dacodec.errors import EngineError
 from dacodec.geometry import Chain, Geometry
 from dacodec.model import dac as core

@@ -1,0 +1,1 @@
+"""How work is cut for an engine: long signals into chunks, many signals into batches."""

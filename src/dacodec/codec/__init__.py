@@ -1,0 +1,75 @@
+"""Any audio in, tokens out, and the same audio length back.
+
+``coder`` is what arrays, files and live audio share; each of them knows it alone, and :class:`Codec` joins them.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from dacodec.checkpoint import load_model
+from dacodec.codec.arrays import ArrayCodec
+from dacodec.codec.files import FileCodec
+from dacodec.codec.live import LiveCodec
+from dacodec.encoded import Model
+from dacodec.engine import make_engine
+
+__all__ = ["Codec"]
+
+
+class Codec(ArrayCodec, FileCodec, LiveCodec):
+    """Audio of any rate, length and number of channels to codes, and back to exactly as much audio.
+
+    Safe to call from several threads.
+
+    Args:
+        engine: runs the model.
+        model: who it is.
+        chunk_seconds: long audio is computed in chunks of about this length. It changes memory and speed, and
+            nothing of the result.
+    """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str] = "builtin",
+        *,
+        engine: str = "auto",
+        precision: str = "fast",
+        threads: int | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+    ) -> Codec:
+        """A codec with the weights of ``source``.
+
+        Args:
+            source: ``"builtin"``, a folder, a hub id such as ``"descript/dac_44khz"``, or a Descript ``.pth``.
+            engine: ``"auto"``, ``"native"``, ``"torch"`` or ``"torch-compile"``.
+            precision: of the native engine: ``"fast"``, or ``"exact"`` to PyTorch's own rounding.
+            threads: of the native engine, at most one a core; left out, as many as PyTorch uses and a
+                container's quota allows.
+
+        Raises:
+            CheckpointError: if the weights cannot be found or do not fit.
+            EngineError: if there is no such engine, or it cannot run here.
+        """
+        loaded = load_model(
+            source,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            token=token,
+            device=device,
+            dtype=dtype,
+        )
+        config = loaded.model.config
+        model = Model(
+            loaded.name, loaded.fingerprint, config.sampling_rate, config.hop_length, config.codebook_size
+        )
+        return cls(make_engine(loaded.model, engine, precision, threads), model)

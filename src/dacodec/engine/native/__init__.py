@@ -1,0 +1,5 @@
+"""The compiled CPU engine."""
+
+from dacodec.engine.native.engine import PRECISIONS, NativeEngine
+
+__all__ = ["PRECISIONS", "NativeEngine"]

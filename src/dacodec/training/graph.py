@@ -1,0 +1,99 @@
+"""A step as one CUDA graph: recorded once, then launched as a whole.
+
+A step of a small model is some thousand kernels of microseconds each; launched one by one from Python they take longer
+than they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from dacodec.training.split import Outcome, Stage
+
+WARM_UP = (
+    3  # steps of a stage that run as they are, while cuDNN looks for kernels and optimisers make their states
+)
+
+Compute = Callable[[Tensor, Tensor, Stage], Outcome]
+
+
+class Recording(Protocol):
+    """What was recorded of a step: replayed, it reads and writes the same memory anew."""
+
+    outcome: Outcome
+
+    def replay(self) -> None: ...
+
+
+class Device(Protocol):
+    """What runs and records steps."""
+
+    def run(self, run: Callable[[], Outcome]) -> Outcome: ...
+
+    def record(self, run: Callable[[], Outcome]) -> Recording: ...
+
+
+class CudaGraph:
+    """A recording by CUDA."""
+
+    def __init__(self, run: Callable[[], Outcome], stream: Any) -> None:
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, stream=stream):
+            self.outcome = run()
+
+    def replay(self) -> None:
+        self.graph.replay()
+
+
+class Cuda:
+    """Runs and records on one side stream, as recording demands."""
+
+    def __init__(self) -> None:
+        self.stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+    def run(self, run: Callable[[], Outcome]) -> Outcome:
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            outcome = run()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return outcome
+
+    def record(self, run: Callable[[], Outcome]) -> Recording:
+        return CudaGraph(run, self.stream)
+
+
+class Graphed:
+    """``compute`` of a stage: its first steps as they are, then from a recording. All of them are steps of the run."""
+
+    def __init__(self, compute: Compute, device: Device) -> None:
+        self.compute, self.device = compute, device
+        self.stage: Stage | None = None
+        self.n_run = 0
+        self.recording: Recording | None = None
+        self.audio = self.counts = torch.empty(0)
+
+    def __call__(self, audio: Tensor, n_quantizers: Tensor, stage: Stage) -> Outcome:
+        if stage != self.stage:
+            self.stage, self.n_run, self.recording = stage, 0, None
+        if self.n_run < WARM_UP:
+            self.n_run += 1
+            return self.device.run(lambda: self.compute(audio, n_quantizers, stage))
+        if self.recording is None:
+            self.audio, self.counts = audio.clone(), n_quantizers.clone()
+            self.recording = self.device.record(lambda: self._step(stage))
+        self.audio.copy_(audio)
+        self.counts.copy_(n_quantizers)
+        self.recording.replay()
+        # The next replay writes to the same memory. What the quantizer made is looked at before.
+        report, quantized = self.recording.outcome
+        return Outcome(dict(zip(report, self.table.clone().unbind(), strict=True)), quantized)
+
+    def _step(self, stage: Stage) -> Outcome:
+        """The step with its report in one tensor too, which is copied at once."""
+        outcome = self.compute(self.audio, self.counts, stage)
+        self.table = torch.stack(list(outcome.report.values()))
+        return outcome

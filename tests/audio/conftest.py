@@ -1,0 +1,13 @@
+"""What tests of recordings share."""
+
+import warnings
+
+import pytest
+
+
+@pytest.fixture
+def no_warning_passes():
+    """A warning that a test does not ask for is a failure."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
