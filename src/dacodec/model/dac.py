@@ -187,7 +187,7 @@ class DacModel(nn.Module):
         encoded = self.encode(input_values, n_quantizers, True, padding_mask)
         decoded = self.decode(encoded.quantized_representation, None, True, encoded.audio_codes_mask)
         audio_values = decoded.audio_values[..., : input_values.shape[-1]]
-        return self._as_asked(self._output(audio_values=audio_values, **encoded), return_dict)
+        return self._as_asked(self._output(audio_values=audio_values, **dict(encoded.items())), return_dict)
 
     def _as_asked(self, output: Any, return_dict: bool | None) -> Any:
         return output.to_tuple() if return_dict is False else output
