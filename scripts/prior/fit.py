@@ -1,6 +1,6 @@
 """Fit the entropy coder's prior to a model's codes: docs/format.md, "Entropy coding".
 
-    python scripts/prior/fit.py train_*.tar [--model MODEL] [--seconds 3600] [--split train] [--codes CODES.npz]
+    python scripts/prior/fit.py train_*.tar [--model MODEL] [--seconds 12000] [--split train] [--codes CODES.npz]
 
 Audio is named as for training (dacodec.training.sources): folders, patterns, tars. Each recording is coded at its own
 level, because that is how files are coded; all its channels' mean. MODEL is a built-in model's name or a folder; the
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("audio", nargs="*")
     parser.add_argument("--model", default="builtin")
-    parser.add_argument("--seconds", type=float, default=3600, help="of audio to take, drawn at random")
+    parser.add_argument("--seconds", type=float, default=12000, help="of audio to take, drawn at random")
     parser.add_argument("--split", default="train")
     parser.add_argument("--codes", type=Path)
     parser.add_argument("--codes-only", action="store_true")
