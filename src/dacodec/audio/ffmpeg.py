@@ -107,7 +107,7 @@ class FfmpegDecoder:
             raise AudioError("it has no audio track")
         if track is not None and not 1 <= track <= len(streams):
             raise AudioError(f"there is no track {track}; it has {self._listed(streams)}")
-        default = next((s for s in streams if s.disposition & 1), streams[0])
+        default = next((s for s in streams if s.disposition.value & 1), streams[0])
         if track is None and len(streams) > 1:
             number = streams.index(default) + 1
             self._findings.warn(
