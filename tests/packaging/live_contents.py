@@ -11,7 +11,14 @@ WORK = Path(os.environ["DACODEC_WORK"])
 SOURCE = Path(os.environ["DACODEC_SOURCE"])  # what git tracks
 
 # What is meant to stay out.
-NOT_IN_SDIST = {".ci/run", ".gitignore", "discriminators/small-3.safetensors"}
+NOT_IN_SDIST = {
+    ".ci/run",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    ".github/workflows/release.yml",
+    ".github/workflows/test.yml",
+    "discriminators/small-3.safetensors",
+}
 # What is made by building.
 MADE_IN_SDIST = {"PKG-INFO", "setup.cfg"}
 TARGETS = ("generic", "avx2", "avx512")
