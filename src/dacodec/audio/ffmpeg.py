@@ -76,8 +76,8 @@ class FfmpegDecoder:
                 source if source.seekable() else Forward(source),
                 format=demuxer,
                 options=options,
-                metadata_errors="replace",
                 buffer_size=1 << 16,
+                **self._bad_tags(),
             )
         except self._av.FFmpegError:
             self._check_index_first()
@@ -93,6 +93,10 @@ class FfmpegDecoder:
             self._context.options = {"err_detect": "crccheck+explode"}
         self._claim = self._claimed()
         self._position = 0  # samples that were decoded
+
+    def _bad_tags(self) -> dict[str, str]:
+        """Tags need not be UTF-8. From version 19 on PyAV takes them as they are."""
+        return {"metadata_errors": "replace"} if int(self._av.__version__.partition(".")[0]) < 19 else {}
 
     def _check_index_first(self) -> None:
         if self._demuxer == "mov" and not self._seekable:
