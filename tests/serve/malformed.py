@@ -14,7 +14,7 @@ from serving import SPEECH, raw, stream
 
 from dacodec.audio import read, write
 
-ALLOWED = {200, 400, 404, 405, 408, 409, 411, 413, 414, 421, 422, 426, 429, 431, 501}
+ALLOWED = {200, 400, 403, 404, 405, 408, 409, 411, 413, 414, 421, 422, 426, 429, 431, 501}
 
 
 class Attacker:

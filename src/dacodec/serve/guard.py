@@ -11,7 +11,7 @@ import asyncio
 import hmac
 import ipaddress
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -73,7 +73,7 @@ class Guard:
 
     def _problem(self, path: str, headers: Headers) -> Problem | None:
         host = headers.get("host", "")
-        if self._loopback and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if self._loopback and not is_loopback(_split(f"//{host}").hostname or ""):
             return Problem(
                 421,
                 "wrong_host",
@@ -81,7 +81,7 @@ class Guard:
                 "use http://localhost, or bind it to an address with --host",
             )
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != host:
+        if origin is not None and origin not in self._origins and _split(origin).netloc != host:
             return Problem(
                 403,
                 "other_site",
@@ -128,6 +128,14 @@ async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -
         {"type": "websocket.http.response.start", "status": problem.status, "headers": response.raw_headers}
     )
     await send({"type": "websocket.http.response.body", "body": response.body})
+
+
+def _split(url: str) -> SplitResult:
+    """Of what is no address, nothing."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _key_in(headers: Headers) -> str:

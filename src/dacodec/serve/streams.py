@@ -433,7 +433,7 @@ class _CodesDecoder(Stream):
     async def push(self, message: bytes | str) -> AsyncIterator[bytes | dict[str, Any]]:
         data = self._whole.push(_bytes(message))
         if data:
-            frames = np.frombuffer(data, "<u2").reshape(-1, *self._shape)  # [F, C, K]
+            frames = np.frombuffer(bytearray(data), "<u2").reshape(-1, *self._shape)  # [F, C, K]
             async for audio in self._sound.push(frames.transpose(1, 2, 0)):
                 yield audio
 
