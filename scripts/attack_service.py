@@ -48,9 +48,13 @@ def main():
         other.join()
         time.sleep(1)
         grown = resident() - memory
-        print(f"{arguments.requests} requests: {dict(sorted(statuses.items(), key=str))} (None: the connection ended)")
+        print(
+            f"{arguments.requests} requests: {dict(sorted(statuses.items(), key=str))} (None: the connection ended)"
+        )
         print(f"another client meanwhile: {len(waits)} requests, all right, the slowest {max(waits):.2f} s")
-        print(f"memory after a quarter of them and at the end: {memory >> 20} and {(memory + grown) >> 20} MiB")
+        print(
+            f"memory after a quarter of them and at the end: {memory >> 20} and {(memory + grown) >> 20} MiB"
+        )
         print(f"threads: {threads} and {threading.active_count()}")
         held = service.admission
         wrong = [status for status in statuses if status not in ALLOWED | {None}]

@@ -6,6 +6,7 @@ import threading
 import pytest
 from malformed import ALLOWED, Attacker
 from serving import SPEECH, post, request, service_of
+from websockets.sync.client import connect
 
 N = 25  # of each kind
 
@@ -33,10 +34,21 @@ def test_it_is_refused_and_leaves_nothing(kind, dacz, server, address, caplog):
 
 
 def test_nothing_of_a_client_reaches_the_file_system(address, dacz):
-    for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static//etc/passwd", "/etc/passwd", "/static/"):
+    for path in (
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static//etc/passwd",
+        "/etc/passwd",
+        "/static/",
+    ):
         assert request(address, "GET", path).status == 404
     playlist = b"#EXTM3U\nfile:///etc/passwd\n"
-    for body in (playlist, b"ffconcat version 1.0\nfile '/etc/passwd'\n", b"/etc/passwd", b"http://localhost/x"):
+    for body in (
+        playlist,
+        b"ffconcat version 1.0\nfile '/etc/passwd'\n",
+        b"/etc/passwd",
+        b"http://localhost/x",
+    ):
         answer = post(address, "/v1/encode", body)
         assert answer.status == 422
         assert b"root:" not in answer.body
@@ -46,13 +58,15 @@ def test_pages_of_other_sites(address):
     """They can send requests, and are refused; there is no permission to read anything."""
     own = address.removeprefix("http://")
     for headers, status in (
-        ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403), ({"Host": "evil.example"}, 421),
-        ({"Origin": address}, 200), ({"Origin": f"http://{own}", "Host": own}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "evil.example"}, 421),
+        ({"Origin": address}, 200),
+        ({"Origin": f"http://{own}", "Host": own}, 200),
     ):
         answer = post(address, "/v1/encode", SPEECH.read_bytes(), headers)
         assert answer.status == status, headers
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
-    from websockets.sync.client import connect
-
-    with pytest.raises(Exception, match="403"):
-        connect(address.replace("http", "ws") + "/v1/stream/encode", origin="http://evil.example")
+    url = address.replace("http", "ws") + "/v1/stream/encode"
+    with pytest.raises(Exception, match="403"), connect(url, origin="http://evil.example"):
+        pass

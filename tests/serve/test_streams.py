@@ -94,7 +94,12 @@ def test_a_wrong_row_is_named_after_the_audio_before_it(codec, address):
     rows = apply(np.random.default_rng(0).integers(0, 1024, (9, 40)), "dia").tolist()
     rows[30] = rows[30][:-1]
     (_, told), audio = stream(
-        address, "/v1/stream/decode", ["\n".join(map(json.dumps, rows))], layout="dia", rows="json", raw="f32le"
+        address,
+        "/v1/stream/decode",
+        ["\n".join(map(json.dumps, rows))],
+        layout="dia",
+        rows="json",
+        raw="f32le",
     )
     assert told["code"] == "bad_rows"
     assert "row 30" in told["detail"]
