@@ -60,7 +60,7 @@ def test_what_readers_warn_of_is_told_to_the_client(running):
 
 
 def test_sigterm_finishes_what_runs_and_refuses_what_comes(running):
-    _, address = running
+    process, address = running
     file = io.BytesIO()
     write(file, read(SPEECH).samples.repeat(6, 1), 16000)
     alone = post(address, "/v1/encode", file.getvalue())
