@@ -26,22 +26,18 @@ from dacodec.serve.warned import collected
 
 log = logging.getLogger("dacodec.serve")
 
-_PAGE = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    **{
-        f"/static/{name}": (name, kind)
-        for name, kind in {
-            "page.css": "text/css; charset=utf-8",
-            "page.js": "text/javascript; charset=utf-8",
-            "players.js": "text/javascript; charset=utf-8",
-            "pictures.js": "text/javascript; charset=utf-8",
-            "live.js": "text/javascript; charset=utf-8",
-            "service.js": "text/javascript; charset=utf-8",
-            "worklet.js": "text/javascript; charset=utf-8",
-            "icon.svg": "image/svg+xml",
-        }.items()
-    },
-}
+_TEXT = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_STATIC = (
+    "page.css",
+    "page.js",
+    "players.js",
+    "pictures.js",
+    "live.js",
+    "service.js",
+    "worklet.js",
+    "icon.svg",
+)
+_EXAMPLE = "training/clips/speech_en_austen_16k.flac"
 
 
 def make_app(
@@ -126,14 +122,22 @@ def _state(well: bool, otherwise: str) -> Response:
 
 def _add_page(app: FastAPI) -> None:
     """Its files are listed, so that no path of a client leads to one."""
-    folder = files("dacodec.serve") / "static"
-    for path, (name, kind) in _PAGE.items():
-        content = (folder / name).read_bytes()
+    package = files("dacodec")
 
-        async def page(content: bytes = content, kind: str = kind) -> Response:
+    def add(path: str, content: bytes, kind: str) -> None:
+        async def page() -> Response:
             return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
 
-        app.add_api_route(path, page, include_in_schema=False, response_model=None, methods=["GET"])
+        app.add_api_route(path, page, include_in_schema=False, response_model=None)
+
+    def add_text(path: str, name: str) -> None:
+        suffix = name[name.rindex(".") :]
+        add(path, package.joinpath("serve", "static", name).read_bytes(), f"{_TEXT[suffix]}; charset=utf-8")
+
+    add_text("/", "index.html")
+    for name in _STATIC:
+        add_text(f"/static/{name}", name)
+    add("/static/example.flac", package.joinpath(_EXAMPLE).read_bytes(), "audio/flac")
 
 
 def _add_errors(app: FastAPI) -> None:
