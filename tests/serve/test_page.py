@@ -45,7 +45,7 @@ def page(browser, address, request):
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.set_default_timeout(60000)
+    page.set_default_timeout(180000)
     page.goto(address)
     until(page, "document.getElementById('model-facts').textContent.includes('kHz')")
     page.problems = errors
@@ -53,7 +53,7 @@ def page(browser, address, request):
     context.close()
 
 
-def until(page, holds, seconds=60):
+def until(page, holds, seconds=180):
     """Playwright's own way of waiting evaluates strings in the page, which the page does not allow."""
     end = time.monotonic() + seconds
     while not page.evaluate(holds):
@@ -195,7 +195,7 @@ def test_an_error_is_shown_as_one(page, tmp_path):
     page.set_input_files("#file", str(tmp_path / "notes.txt"))
     page.wait_for_selector("#alert:visible")
     assert "audio format" in text(page, "#alert")
-    assert "send a whole recording" in text(page, "#alert")
+    assert "Send a whole recording" in text(page, "#alert")
     picture(page, "error")
     upload(page, SPEECH)
     assert page.is_hidden("#alert")
@@ -308,7 +308,7 @@ def test_the_key_is_asked_for(browser, codec, monkeypatch):
     with serving([codec]) as server:
         context = browser.new_context(permissions=["microphone"])
         page = context.new_page()
-        page.set_default_timeout(60000)
+        page.set_default_timeout(180000)
         page.goto(server.address)
         page.wait_for_selector("#key-dialog[open]")
         picture(page, "key")
