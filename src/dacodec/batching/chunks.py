@@ -35,7 +35,7 @@ def encode_chunks(
     geometry = engine.geometry
     n_samples = n_frames = 0
     state: State = None
-    for chunk, last in _chunks(blocks, frames_a_chunk * geometry.config.hop_length):
+    for chunk, last in chunks(blocks, frames_a_chunk * geometry.config.hop_length):
         n_samples += chunk.shape[1]
         if last:
             wanted = geometry.frames_needed(n_samples)
@@ -49,17 +49,17 @@ def encode_chunks(
 def decode_chunks(engine: Engine, blocks: Iterable[Tensor], frames_a_chunk: int) -> Iterator[Tensor]:
     """Audio [C, T], bit by bit, of codes that come in ``blocks`` [C, K, F]."""
     state: State = None
-    for chunk, last in _chunks(blocks, frames_a_chunk):
+    for chunk, last in chunks(blocks, frames_a_chunk):
         audio, state = _push_rows(partial(engine.push_codes, end=last), chunk, state)
         yield audio
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     steps: Tensor  # [C, ..., T]
     last: bool
 
 
-def _chunks(blocks: Iterable[Tensor], size: int) -> Iterator[_Chunk]:
+def chunks(blocks: Iterable[Tensor], size: int) -> Iterator[Chunk]:
     """A signal in chunks of ``size`` steps, the last one of 1 to ``size``."""
     waiting: list[Tensor] = []  # joined once there are more steps than a chunk has
     n_waiting = 0
@@ -68,10 +68,10 @@ def _chunks(blocks: Iterable[Tensor], size: int) -> Iterator[_Chunk]:
         n_waiting += block.shape[-1]
         if n_waiting > size:
             *full, rest = torch.split(_joined(waiting), size, -1)
-            yield from (_Chunk(steps, last=False) for steps in full)
+            yield from (Chunk(steps, last=False) for steps in full)
             waiting, n_waiting = [rest], rest.shape[-1]
     if n_waiting:
-        yield _Chunk(_joined(waiting), last=True)
+        yield Chunk(_joined(waiting), last=True)
 
 
 def _joined(blocks: list[Tensor]) -> Tensor:

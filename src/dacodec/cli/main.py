@@ -21,6 +21,7 @@ from dacodec.cli import (
     peel,
     play,
     repair,
+    serve,
     spectrogram,
     stream,
     train,
@@ -56,6 +57,7 @@ app.command("info")(naming_its_input(info.info))
 app.command("play")(naming_its_input(play.play))
 app.command("spectrogram")(spectrogram.spectrogram)
 app.add_typer(stream.app, name="stream")
+app.command("serve")(serve.serve)
 app.command("download")(download.download)
 app.command("peel")(naming_its_input(peel.peel))
 app.command("verify")(naming_its_input(verify.verify))
