@@ -16,7 +16,7 @@ from torch import Tensor
 from dacodec.engine.base import Engine, Pushed, State
 
 CHUNK_SECONDS = 5.0
-# Rows that an engine gets at once are bounded, so that many channels take no more memory than two.
+# An engine gets a bounded number of rows at once, so that many channels take no more memory than two.
 _ROWS = 2
 
 
@@ -28,7 +28,7 @@ def chunk_frames(engine: Engine, seconds: float = CHUNK_SECONDS) -> int:
 def encode_chunks(
     engine: Engine, blocks: Iterable[Tensor], n_quantizers: int | None, frames_a_chunk: int
 ) -> Iterator[Tensor]:
-    """Codes [C, K, F], bit by bit, of audio that comes in ``blocks`` [C, T] at the model's rate.
+    """Codes in blocks [C, K, F] of audio in ``blocks`` [C, T] at the model's rate.
 
     The end is padded with zeros to as many frames as it takes to decode all samples again.
     """
@@ -47,7 +47,7 @@ def encode_chunks(
 
 
 def decode_chunks(engine: Engine, blocks: Iterable[Tensor], frames_a_chunk: int) -> Iterator[Tensor]:
-    """Audio [C, T], bit by bit, of codes that come in ``blocks`` [C, K, F]."""
+    """Audio in blocks [C, T], at the model's rate, of codes in ``blocks`` [C, K, F]."""
     state: State = None
     for chunk, last in chunks(blocks, frames_a_chunk):
         audio, state = _push_rows(partial(engine.push_codes, end=last), chunk, state)
