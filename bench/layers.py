@@ -117,7 +117,9 @@ def multiply_adds(plan, rows):
         outputs, taps = plan.winograd
         products = outputs + taps - 1
         # Seven taps, in two parts: three tiles in four products, less one that is zero.
-        executed = direct * (products / (outputs * taps) if taps == 2 else (4 * products - 1) / (3 * outputs * 7))
+        executed = direct * (
+            products / (outputs * taps) if taps == 2 else (4 * products - 1) / (3 * outputs * 7)
+        )
     point = rows * conv.in_channels**2 if plan.kind == "unit" else 0
     return direct + point, executed + point
 
