@@ -95,7 +95,7 @@ class FfmpegDecoder:
         self._claim = self._claimed()
         self._position = 0  # samples decoded so far
 
-    def _bad_tags(self) -> dict[str, str]:
+    def _bad_tags(self) -> dict[str, Any]:
         """Tags need not be UTF-8. From version 19 on PyAV takes them as they are."""
         return {"metadata_errors": "replace"} if int(self._av.__version__.partition(".")[0]) < 19 else {}
 
