@@ -53,7 +53,7 @@ def test_recipes():
     names = python(
         "from dacodec.training.config import RECIPES; print(*sorted(p.stem for p in RECIPES.iterdir()))"
     )
-    assert names.split() == ["16khz", "24khz", "44khz", "finetune", "smoke"]
+    assert names.split() == ["16khz", "24khz", "44khz", "finetune", "small-3", "smoke"]
 
 
 def test_nothing_can_be_written_but_outputs(expected, tmp_path):
