@@ -32,6 +32,7 @@ LEVELS = {
     "training": 6,
     "evaluation": 6,
     "integrations": 6,
+    "serve": 6,
     "cli": 7,
     "__main__": 8,
 }
