@@ -1,4 +1,4 @@
-"""Through the native engine where nobody can tell, and else by PyTorch. Needs transformers, and the engine built."""
+"""Native where that makes no observable difference, otherwise PyTorch. Needs transformers, and the engine built."""
 
 import copy
 import threading
