@@ -1,4 +1,4 @@
-"""Native where that makes no observable difference, otherwise PyTorch. Needs transformers, and the engine built."""
+"""Native if that makes no observable difference, else PyTorch. Needs transformers and the built engine."""
 
 import copy
 import threading
