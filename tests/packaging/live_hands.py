@@ -21,7 +21,7 @@ def expected(tmp_path_factory):
 
 
 def there_and_back(*command, cwd, **options):
-    """Coded and decoded by ``command``, all of whose output is told."""
+    """Coded and decoded by ``command``, whose whole output is printed."""
     shutil.copy(SPEECH, cwd / "x.flac")
     for args in (["encode", "x.flac", "-o", "x.dacz"], ["decode", "x.dacz", "-o", "x.wav"]):
         done = succeeded(run(*command, *args, cwd=cwd, **options))
