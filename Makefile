@@ -35,7 +35,7 @@ lint: .venv/test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Pages and API reference as a site, without network.
+# Pages, API reference and commands as a site. Its search needs a server: python -m http.server -d site.
 docs: .venv/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
