@@ -31,6 +31,7 @@ LEVELS = {
     "tokens": 5,
     "training": 6,
     "evaluation": 6,
+    "corpus": 6,
     "integrations": 6,
     "cli": 7,
     "__main__": 8,
