@@ -21,6 +21,7 @@ LEVELS = {
     "features": 1,
     "spectra": 1,
     "files": 1,
+    "locking": 1,
     "container": 1,
     "model": 2,
     "checkpoint": 3,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
@@ -68,7 +68,8 @@ class Sources:
         Raises:
             InputError: if there is nothing in a source.
         """
-        return chain.from_iterable(self._items_of(name) for name in self.names)
+        items = chain.from_iterable(self._items_of(name) for name in self.names)
+        return (replace(item, key=_text(item.key)) for item in items)
 
     def _items_of(self, name: str) -> Iterator[Item | Unlisted]:
         nothing = True
@@ -111,3 +112,8 @@ def _is_container(address: str) -> bool:
 def _suffix(address: str) -> str:
     dot = address.rfind(".")
     return address[dot:].lower() if dot >= 0 else ""
+
+
+def _text(key: str) -> str:
+    """Names that are no UTF-8 with the bytes written out."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
