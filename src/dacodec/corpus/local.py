@@ -20,12 +20,22 @@ from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Any
 
-from dacodec.corpus.work import Work
+from dacodec.corpus.jobs import Run, Work
 from dacodec.errors import DacodecError, EngineError
 
 _JOBS_AHEAD = 2  # that a process has, with the one that is worked on
 _STILLBORN = 3  # processes that may die before they work
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def local_run(processes: int | None, device: str) -> Run:
+    """Work on this machine: left out, a process a core, or one in all for a GPU, with a reader a core."""
+    from dacodec.engine.native.threads import cpu_quota, usable_cores  # loads torch
+
+    cores = max(1, int(min(usable_cores(), cpu_quota())))
+    if device == "cpu":
+        return lambda work, jobs: run_local(work, jobs, processes or cores)
+    return lambda work, jobs: run_local(work, jobs, processes or 1, readers=cores)
 
 
 def run_local(
@@ -40,7 +50,7 @@ def run_local(
         threads: of NumPy and PyTorch in each.
 
     Raises:
-        DacodecError: what ``work.start`` raises.
+        DacodecError: what ``work.start`` raises, or what it returned.
     """
     pool = _Pool(work, processes, readers, threads)
     try:
@@ -194,7 +204,10 @@ def _worker(connection: Connection, pickled: bytes, readers: int) -> None:
     threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
     with ThreadPoolExecutor(readers) as pool:
         for prepared in _ahead(pool, work.prepare, jobs):
-            connection.send(do(prepared))
+            try:
+                connection.send(do(prepared))
+            except DacodecError as error:  # that no other job would be spared
+                connection.send(error)
 
 
 def _listen(connection: Connection, jobs: SimpleQueue[Any]) -> None:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dacodec.corpus.folder import About, Done, Failed, TokenFolder
 from dacodec.corpus.forms import find_form
 from dacodec.corpus.items import Item, Unlisted
-from dacodec.corpus.local import run_local
+from dacodec.corpus.jobs import Run, grouped
+from dacodec.corpus.local import local_run
 from dacodec.corpus.reading import attempted
 from dacodec.corpus.settings import Settings
 from dacodec.corpus.sources import Sources
-from dacodec.corpus.work import Loading, Outcome, Tokenizing, Work
-from dacodec.engine.native.threads import cpu_quota, usable_cores
+from dacodec.corpus.work import Loading, Outcome, Tokenizing
 from dacodec.errors import AudioWarning, ConfigError, OutputError
 
 SHARD_SECONDS = 5 * 3600.0
@@ -30,7 +29,6 @@ _SHARD_CODES = 1 << 30  # Arrow's lists are addressed by 31 bits
 _SHARD_INPUTS = 100_000
 
 Changed = Literal["keep", "redo"]
-Run = Callable[[Work, Iterable[Sequence[Any]]], Iterator[list[Any]]]
 
 
 @dataclass
@@ -121,19 +119,6 @@ def tokenize(
         tokenizing = _Run(folder, shard_seconds, changed, hashes, progress)
         n = JOB_ITEMS if device == "cpu" else _JOB_ITEMS_GPU
         return tokenizing.all(lambda items: run(work, grouped(items, n)), origin.items())
-
-
-def local_run(processes: int | None, device: str) -> Run:
-    """Work on this machine."""
-    cores = max(1, int(min(usable_cores(), cpu_quota())))
-    if device == "cpu":
-        return lambda work, jobs: run_local(work, jobs, processes or cores)
-    return lambda work, jobs: run_local(work, jobs, processes or 1, readers=cores)
-
-
-def grouped(items: Iterator[Any], n: int) -> Iterator[list[Any]]:
-    while group := list(islice(items, n)):
-        yield group
 
 
 class _Run:

@@ -1,14 +1,11 @@
-"""What runners run: work that comes in jobs, each of which is made ready (by reading, anywhere) and then done (by a model).
-
-A job is some recordings, few enough to be in memory together.
-"""
+"""Recordings to rows: the work that runners run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,22 +35,6 @@ from dacodec.encoded import Encoded, Model
 from dacodec.overlap import ahead
 
 _SMOOTHED_SECONDS = 0.2  # over which the level is averaged that a cut is sought by
-
-
-class Work(Protocol):
-    """Can be pickled. ``prepare`` and what ``start`` returns run in processes of their own."""
-
-    def prepare(self, job: Sequence[Any]) -> Any:
-        """What needs no model."""
-        ...
-
-    def start(self) -> Callable[[Any], list[Any]]:
-        """Loads the model; what it returns makes a job that is prepared into results, one for each of the job's."""
-        ...
-
-    def lost(self, one: Any, reason: str) -> Any:
-        """The result of one whose process died, twice."""
-        ...
 
 
 @dataclass(frozen=True)
