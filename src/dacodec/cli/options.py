@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ from dacodec.errors import shown
 
 if TYPE_CHECKING:
     from dacodec.codec import Codec
+    from dacodec.corpus.jobs import Run
 
 
 def inputs(what: str) -> Any:
@@ -109,3 +110,23 @@ def working(what: str) -> AbstractContextManager[Any]:
 
     console = Console(stderr=True)
     return console.status(Text(shown(what))) if console.is_terminal else nullcontext()
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A line on a terminal that says how far it is, nothing elsewhere."""
+    with working("starting") as status:
+        yield (lambda line: None) if status is None else (lambda line: status.update(shown(line)))
+
+
+def runner(name: str, address: str | None, processes: int | None, device: str) -> Run | None:
+    """What runs work on a corpus; None for this machine."""
+    if name == "local" and address is None:
+        return None
+    if name != "ray":
+        raise typer.BadParameter(
+            f"{name!r} with address {address!r} is neither local nor ray", param_hint="--runner"
+        )
+    from dacodec.corpus.cluster import ray_run
+
+    return ray_run(address, processes, device)
