@@ -13,7 +13,6 @@ from dacodec.errors import shown
 
 if TYPE_CHECKING:
     from dacodec.codec import Codec
-    from dacodec.corpus.jobs import Run
 
 
 def inputs(what: str) -> Any:
@@ -117,16 +116,3 @@ def progress() -> Iterator[Callable[[str], None]]:
     """A line on a terminal that says how far it is, nothing elsewhere."""
     with working("starting") as status:
         yield (lambda line: None) if status is None else (lambda line: status.update(shown(line)))
-
-
-def runner(name: str, address: str | None, processes: int | None, device: str) -> Run | None:
-    """What runs work on a corpus; None for this machine."""
-    if name == "local" and address is None:
-        return None
-    if name != "ray":
-        raise typer.BadParameter(
-            f"{name!r} with address {address!r} is neither local nor ray", param_hint="--runner"
-        )
-    from dacodec.corpus.cluster import ray_run
-
-    return ray_run(address, processes, device)

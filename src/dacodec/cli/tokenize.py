@@ -67,10 +67,6 @@ def tokenize(
     processes: Annotated[
         int | None, typer.Option("-j", "--processes", help="Left out: one a core, or one for a GPU.", min=1)
     ] = None,
-    runner: Annotated[str, typer.Option(help="local, or ray for many machines.")] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="Of a Ray cluster, as auto or ray://head:10001; left out, one here.")
-    ] = None,
     chunk: options.Chunk = None,
     device: options.Device = "cpu",
     dtype: options.Dtype = "float32",
@@ -93,7 +89,7 @@ def tokenize(
             settings=Settings(
                 n_quantizers,
                 bitrate,
-                channels,
+                channels,  # type: ignore[arg-type]
                 loudness,
                 least,
                 most,
@@ -112,7 +108,6 @@ def tokenize(
             engine=engine,
             dtype=dtype,
             chunk_seconds=chunk,
-            run=options.runner(runner, address, processes, device),
             progress=lambda report: progress(_line(report)),
         )
     say(_line(report))

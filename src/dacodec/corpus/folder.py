@@ -136,6 +136,8 @@ class TokenFolder:
         ModelMismatchError: if another model made its rows: codes of two models must not mix.
     """
 
+    _failed: dict[str, Failed]
+
     def __init__(self, path: Path, about: About, fields: Mapping[str, pa.DataType]) -> None:
         self.path, self.about, self._fields = path, about, fields
         self._form: Form = find_form(about.form)

@@ -34,7 +34,9 @@ class FileList:
         """Of all lines: texts of CSV, of JSON what holds every value of a column, text (JSON again) if nothing does."""
         kinds: dict[str, set[type]] = {}
         audio = None
-        for line in filter(lambda line: isinstance(line, dict), self._lines()):
+        for line in self._lines():
+            if isinstance(line, ValueError):
+                continue
             audio = audio or self._audio_column(line)
             for name, value in line.items():
                 kinds.setdefault(name, set()).add(_kind(value))
@@ -90,7 +92,7 @@ class FileList:
 
 def _separated(text: io.TextIOWrapper, delimiter: str) -> Iterator[dict[str, Any]]:
     for row in csv.DictReader(text, delimiter=delimiter):
-        row.pop(None, None)  # type: ignore[call-overload]  # more fields than columns
+        row.pop(None, None)  # more fields than columns
         yield row
 
 
