@@ -33,7 +33,7 @@ def install(extra):
 
 def test_all_extras_are_here():
     told = python("import importlib.metadata as m; print(*m.metadata('dacodec').get_all('Provides-Extra'))")
-    assert set(told.split()) == {"play", "eval", "train", "docs", "test", *EMPTY}
+    assert set(told.split()) == {"play", "eval", "train", "serve", "corpus", "docs", "test", *EMPTY}
 
 
 def test_play(folder):
@@ -81,3 +81,19 @@ def test_train(folder):
     )
     assert list((folder / "on" / "tensorboard").iterdir())
     succeeded(dacodec("encode", SPEECH, "-o", "on.dacz", "--model", "on/model", cwd=folder))
+
+
+def test_serve(folder):
+    lacking("serve", folder, "serve")
+    install("serve")
+    done = dacodec("serve", "--host", "0.0.0.0", cwd=folder)  # refused without a key, before it listens
+    assert done.returncode != 0
+    assert "DACODEC_API_KEY" in done.stderr
+    python("import dacodec.serve.server")
+
+
+def test_corpus(folder):
+    lacking("corpus", folder, "tokenize", SPEECH, "-o", "tokens")
+    install("corpus")
+    succeeded(dacodec("tokenize", SPEECH, "-o", "tokens", "-j", "1", cwd=folder))
+    assert list((folder / "tokens").rglob("*.parquet"))

@@ -8,6 +8,7 @@ import typer
 
 from dacodec.cli import options
 from dacodec.cli.messages import say
+from dacodec.errors import InstallationError
 
 
 def serve(
@@ -41,8 +42,8 @@ def serve(
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("dacodec"):
             raise
-        raise typer.BadParameter(
-            f"{error.name} is missing: pip install 'dacodec[serve]'", param_hint="serve"
+        raise InstallationError(
+            f"the service needs more packages ({error}): pip install dacodec[serve]"
         ) from None
     from dacodec.serve.limits import MIB, Limits
 
