@@ -47,7 +47,11 @@ def source():
 def wheel(folder):
     (path,) = folder.glob("*.whl")
     with zipfile.ZipFile(path) as archive:
-        return path, {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
+        return path, {
+            name: archive.read(name)
+            for name in archive.namelist()
+            if not (".dist-info/" in name or name.endswith("/"))
+        }
 
 
 def assert_same(ours, theirs):
