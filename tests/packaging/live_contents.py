@@ -13,6 +13,7 @@ SOURCE = Path(os.environ["DACODEC_SOURCE"])  # what git tracks
 # What is meant to stay out.
 NOT_IN_SDIST = {
     ".ci/run",
+    ".dockerignore",
     ".gitignore",
     ".pre-commit-config.yaml",
     ".github/workflows/release.yml",

@@ -11,6 +11,7 @@ import typer
 from dacodec import __version__, errors
 from dacodec.cli import (
     decode,
+    detokenize,
     download,
     encode,
     eval,
@@ -24,6 +25,8 @@ from dacodec.cli import (
     serve,
     spectrogram,
     stream,
+    tokenize,
+    tokens,
     train,
     verify,
     warned,
@@ -64,6 +67,9 @@ app.command("repair")(naming_its_input(repair.repair))
 app.command("import-dac")(naming_its_input(import_dac.import_dac))
 app.command("import-weights")(import_weights.import_weights)
 app.command("train", cls=CommandWithOverrides)(train.train)
+app.command("tokenize")(tokenize.tokenize)
+app.command("detokenize")(detokenize.detokenize)
+app.add_typer(tokens.app, name="tokens")
 app.command("eval")(eval.evaluate)
 app.command("finetune", cls=CommandWithOverrides)(finetune.finetune)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -109,3 +109,10 @@ def working(what: str) -> AbstractContextManager[Any]:
 
     console = Console(stderr=True)
     return console.status(Text(shown(what))) if console.is_terminal else nullcontext()
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A line on a terminal that says how far it is, nothing elsewhere."""
+    with working("starting") as status:
+        yield (lambda line: None) if status is None else (lambda line: status.update(shown(line)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -126,7 +127,7 @@ def _meter(jobs: Sequence[Job], tally: _Tally) -> Iterator[Callable[[int], Repor
     """A progress bar over the bytes of all inputs, only on a terminal; gives each job's report function."""
     console = Console(stderr=True)
     sizes = [_size(job.source) for job in jobs]
-    with Progress(
+    progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
@@ -134,7 +135,9 @@ def _meter(jobs: Sequence[Job], tally: _Tally) -> Iterator[Callable[[int], Repor
         console=console,
         transient=True,
         disable=not console.is_terminal,
-    ) as progress:
+    )
+    # Before version 15, rich ends a disabled bar, too, with an empty line.
+    with progress if console.is_terminal else contextlib.nullcontext():
         task = progress.add_task("starting", total=sum(sizes) or None)
 
         def report_of(i: int) -> Report:

@@ -108,9 +108,7 @@ class Coder:
         self, blocks: Iterable[Samples], sampling_rate: int, gain: float = 1.0, mid_side: bool = False
     ) -> Iterator[Samples]:
         """A recording in blocks [C, T], prepared for :meth:`encode_raw`: mid/side, gain, the model's rate."""
-        blocks = audio_io.mid_side(blocks) if mid_side else blocks
-        scaled = blocks if gain == 1 else (block * np.float32(gain) for block in blocks)
-        yield from resample_blocks(scaled, sampling_rate, self.sampling_rate)
+        yield from at_rate(self.sampling_rate, blocks, sampling_rate, gain, mid_side)
 
     def encode_raw(self, blocks: Iterable[Samples], n_quantizers: int | None = None) -> Iterator[Codes]:
         """Codes in blocks [C, K, F] of audio at the model's rate in blocks [C, T]."""
@@ -161,6 +159,15 @@ class Coder:
                 f"these codes are of {theirs.name!r} ({theirs.fingerprint.hex()[:12]}), not of {mine.name!r} "
                 f"({mine.fingerprint.hex()[:12]}); load that model, or pass allow_other_model=True"
             )
+
+
+def at_rate(
+    model_rate: int, blocks: Iterable[Samples], sampling_rate: int, gain: float = 1.0, mid_side: bool = False
+) -> Iterator[Samples]:
+    """A recording in blocks [C, T] as a model at ``model_rate`` codes it."""
+    blocks = audio_io.mid_side(blocks) if mid_side else blocks
+    scaled = blocks if gain == 1 else (block * np.float32(gain) for block in blocks)
+    yield from resample_blocks(scaled, sampling_rate, model_rate)
 
 
 def as_given(blocks: Iterable[Samples], gain: float, mid_side: bool) -> Iterator[Samples]:
