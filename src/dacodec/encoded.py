@@ -123,6 +123,14 @@ class Encoded:
         gain: the factor applied to the audio before coding.
         mid_side: the two channels of the codes are mid and side rather than left and right.
         flat: the audio was given as [T], and decodes to [T].
+
+    Examples:
+        >>> model = Model("toy", bytes(32), sampling_rate=44100, hop_length=512, codebook_size=1024)
+        >>> encoded = Encoded(np.zeros((1, 9, 87), np.uint16), 44100, 44100, model)
+        >>> encoded.duration_seconds, round(encoded.bitrate_kbps, 2)
+        (1.0, 7.75)
+        >>> encoded[:10].n_samples
+        5120
     """
 
     codes: NDArray[np.uint16]

@@ -26,11 +26,23 @@ SMALL = "--model.encoder_hidden_size 4 --model.decoder_hidden_size 32 --model.co
 SHORT = "--steps 2 --batch_size 2 --data.workers 0 --data.decode_processes 1 --data.crop_seconds 0.1 --precision 32-true"
 SHORTENED = [
     (r"(dacodec train smoke)", rf"\1 {SHORT}", "two steps instead of two minutes"),
-    (r"(dacodec train (?!smoke)[\w.-]+)", rf"\1 {SMALL} --discriminator.width 0.05 {SHORT}", "a tiny model, two steps"),
+    (
+        r"(dacodec train (?!smoke)[\w.-]+)",
+        rf"\1 {SMALL} --discriminator.width 0.05 {SHORT}",
+        "a tiny model, two steps",
+    ),
     (r"(dacodec finetune builtin)", rf"\1 {SHORT}", "two steps"),
-    (r"(dacodec finetune (?!builtin)[\w./-]+)", rf"\1 --discriminator.width 0.05 {SHORT}", "a tiny discriminator, two steps"),
+    (
+        r"(dacodec finetune (?!builtin)[\w./-]+)",
+        rf"\1 --discriminator.width 0.05 {SHORT}",
+        "a tiny discriminator, two steps",
+    ),
     (r"(torchrun --nproc_per_node|--devices) 8", r"\1 2", "two processes instead of eight"),
-    (r"(dacodec eval --model [\w./-]+)", r"\1 --limit 1 --opus 6 --n-quantizers 9", "one recording, one rate"),
+    (
+        r"(dacodec eval --model [\w./-]+)",
+        r"\1 --limit 1 --opus 6 --n-quantizers 9",
+        "one recording, one rate",
+    ),
     (r"=/data/", "=data/", "a folder of the test's"),
 ]
 

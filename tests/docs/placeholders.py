@@ -94,7 +94,9 @@ def hub_cache(folder: Path) -> None:
     repository = folder / "models--descript--dac_44khz"
     save_model(
         repository / "snapshots" / ("a" * 40),
-        downsampling_ratios=(2, 4, 8, 8), sampling_rate=44100, codebook_size=1024,
+        downsampling_ratios=(2, 4, 8, 8),
+        sampling_rate=44100,
+        codebook_size=1024,
     )
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("a" * 40)
@@ -131,10 +133,14 @@ def descript_weights(path: Path, model_folder: Path) -> None:
         layer, _, name = key.rpartition(".")
         state[f"{theirs.get(layer, layer)}.{name}"] = value
     kwargs = {
-        "encoder_dim": config.encoder_hidden_size, "encoder_rates": list(config.downsampling_ratios),
-        "decoder_dim": config.decoder_hidden_size, "decoder_rates": list(config.downsampling_ratios[::-1]),
-        "n_codebooks": config.n_codebooks, "codebook_size": config.codebook_size,
-        "codebook_dim": config.codebook_dim, "sample_rate": config.sampling_rate,
+        "encoder_dim": config.encoder_hidden_size,
+        "encoder_rates": list(config.downsampling_ratios),
+        "decoder_dim": config.decoder_hidden_size,
+        "decoder_rates": list(config.downsampling_ratios[::-1]),
+        "n_codebooks": config.n_codebooks,
+        "codebook_size": config.codebook_size,
+        "codebook_dim": config.codebook_dim,
+        "sample_rate": config.sampling_rate,
     }
     torch.save({"state_dict": state, "metadata": {"kwargs": kwargs}}, path)
 

@@ -42,7 +42,9 @@ def test_command(command, template, hub_cache, tmp_path):
         **os.environ,
         "PATH": os.pathsep.join([tools, str(BIN), os.environ["PATH"]]),
         "PYTHONPATH": os.pathsep.join([tools, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
-        "HF_HUB_CACHE": str(hub_cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
+        "HF_HUB_CACHE": str(hub_cache),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
     }
     script = f"set -euo pipefail; trap - INT; {command.shortened}"
     run = subprocess.run(
@@ -61,9 +63,17 @@ def test_python(block, template, tmp_path, monkeypatch):
     noise = np.random.default_rng(0).standard_normal((2, 24000)).astype(np.float32) * 0.1
     codec = Codec.from_pretrained("builtin")
     names = {  # what the text around the blocks takes for granted
-        "codec": codec, "audio": noise, "state": None, "state2": None, "n_samples": None,
-        "tokens": codec.encode(noise[0], 44100).codes[0], "clips": [noise[0], noise], "sampling_rates": [16000, 48000],
-        "model": placeholders.SpeakingModel(), "inputs": {}, "play": lambda samples, sampling_rate: None,
+        "codec": codec,
+        "audio": noise,
+        "state": None,
+        "state2": None,
+        "n_samples": None,
+        "tokens": codec.encode(noise[0], 44100).codes[0],
+        "clips": [noise[0], noise],
+        "sampling_rates": [16000, 48000],
+        "model": placeholders.SpeakingModel(),
+        "inputs": {},
+        "play": lambda samples, sampling_rate: None,
     }
     exec(compile(block.text, block.place, "exec"), names)
 

@@ -29,6 +29,15 @@ class Codec(ArrayCodec, FileCodec, LiveCodec):
         model: its identity and shape.
         chunk_seconds: long audio is computed in chunks of about this length. Affects memory and speed, never
             the result.
+
+    Examples:
+        >>> codec = Codec.from_pretrained("builtin")
+        >>> second = np.sin(2 * np.pi * 440 * np.arange(48000) / 48000)
+        >>> encoded = codec.encode(second, 48000)
+        >>> encoded.codes.shape  # channels, codebooks, frames
+        (1, 9, 87)
+        >>> codec.decode(encoded).shape
+        (48000,)
     """
 
     @classmethod

@@ -37,6 +37,16 @@ class Reader:
             that ends without its end mark raises after its last whole packet. With ``conceal`` only for a
             damaged header.
         PriorError: on iteration, if packets are entropy-coded and their prior is not available.
+
+    Examples:
+        >>> header = Header("toy", bytes(32), 44100, 512, 1024, n_codebooks=9, sampling_rate=44100, channels=1, n_samples=1000)
+        >>> file = io.BytesIO()
+        >>> with Writer(file, header) as writer:
+        ...     writer.write(np.ones((1, 9, 2), np.uint16))
+        >>> _ = file.seek(0)
+        >>> reader = Reader(file)
+        >>> [packet.codes.shape for packet in reader], reader.n_samples
+        ([(1, 9, 2)], 1000)
     """
 
     def __init__(

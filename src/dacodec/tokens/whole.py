@@ -33,6 +33,14 @@ def apply(codes: Any, layout: Layout | str, *, end: bool = True) -> Ids:
     Raises:
         CodesError: for codes with the wrong number of codebooks, not integers, or out of range.
         ConfigError: for an unknown layout.
+
+    Examples:
+        >>> codes = np.arange(18).reshape(9, 2)
+        >>> rows = apply(codes, "dia")
+        >>> rows.shape
+        (19, 9)
+        >>> bool((invert(rows, "dia").codes == codes).all())
+        True
     """
     layout = find_layout(layout)
     ids = _checked(codes, layout) + np.array(layout.offsets)[:, None]  # [K, F]

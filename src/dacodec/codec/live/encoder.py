@@ -40,7 +40,15 @@ class PushedAudio(NamedTuple):
 
 @dataclass(frozen=True)
 class StreamEncoder:
-    """Encodes live audio; made by :meth:`Codec.stream_encoder`."""
+    """Encodes live audio; made by :meth:`Codec.stream_encoder`.
+
+    Examples:
+        >>> encoder = Codec.from_pretrained("builtin").stream_encoder(44100)
+        >>> codes, state = encoder.push(np.zeros(22050, np.float32))
+        >>> rest = encoder.flush(state)
+        >>> codes.shape[2] + rest.shape[2]  # frames of half a second
+        44
+    """
 
     codec: Coder
     sampling_rate: int
