@@ -33,7 +33,7 @@ def install(extra):
 
 def test_all_extras_are_here():
     told = python("import importlib.metadata as m; print(*m.metadata('dacodec').get_all('Provides-Extra'))")
-    assert set(told.split()) == {"play", "eval", "train", "test", *EMPTY}
+    assert set(told.split()) == {"play", "eval", "serve", "train", "test", *EMPTY}
 
 
 def test_play(folder):
@@ -58,6 +58,15 @@ def test_eval(folder):
     done = succeeded(dacodec("eval", SPEECH, "x.wav", "--speech", cwd=folder))
     assert "pip install" not in done.stdout + done.stderr
     assert "STOI" in done.stdout
+
+
+def test_serve(folder):
+    lacking("serve", folder, "serve")
+    install("serve")
+    python(
+        "from dacodec import Codec; from dacodec.serve.app import make_app; "
+        "app = make_app([Codec.from_pretrained('builtin')]); assert 'dacodec' in app.openapi()['info']['title']"
+    )
 
 
 def test_train(folder):

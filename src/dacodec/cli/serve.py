@@ -8,6 +8,7 @@ import typer
 
 from dacodec.cli import options
 from dacodec.cli.messages import say
+from dacodec.errors import InputError
 
 
 def serve(
@@ -41,9 +42,7 @@ def serve(
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("dacodec"):
             raise
-        raise typer.BadParameter(
-            f"{error.name} is missing: pip install 'dacodec[serve]'", param_hint="serve"
-        ) from None
+        raise InputError(f"serving needs {error.name}: pip install dacodec[serve]") from None
     from dacodec.serve.limits import MIB, Limits
 
     key_for(host)  # before a model is loaded
