@@ -132,7 +132,7 @@ def _add_page(app: FastAPI) -> None:
 
     def add_text(path: str, name: str) -> None:
         suffix = name[name.rindex(".") :]
-        add(path, package.joinpath("serve", "static", name).read_bytes(), f"{_TEXT[suffix]}; charset=utf-8")
+        add(path, (package / "serve" / "static" / name).read_bytes(), f"{_TEXT[suffix]}; charset=utf-8")
 
     add_text("/", "index.html")
     for name in _STATIC:
@@ -165,7 +165,7 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(DacodecError, known)
     app.add_exception_handler(RequestValidationError, wrong_query)
     app.add_exception_handler(HTTPException, no_route)
-    app.add_exception_handler(WebSocketRequestValidationError, wrong_stream_query)  # type: ignore[arg-type]
+    app.add_exception_handler(WebSocketRequestValidationError, wrong_stream_query)
 
 
 def _wrong_parameter(found: Sequence[Any]) -> Problem:

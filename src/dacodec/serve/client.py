@@ -90,7 +90,7 @@ class Client:
         try:
             return Stream(connect(url, additional_headers=self._headers, max_size=None))
         except InvalidStatus as error:
-            raise _error(error.response.status_code, error.response.body or b"") from None
+            raise _error(error.response.status_code, bytes(error.response.body or b"")) from None
 
     def _request(self, method: str, path: str, body: bytes | None, options: dict[str, Any]) -> bytes:
         for attempt in range(self._retries + 1):

@@ -199,8 +199,8 @@ def _npy(body: bytes) -> NDArray[Any]:
         raise CodesError(f"codes must be integers, got {str(dtype)[:40]}")
     if not whole or math.prod(shape) * dtype.itemsize != len(data):
         raise FormatError(f"this .npy file says shape {str(shape)[:80]}, and holds {len(data)} bytes")
-    array = np.frombuffer(data, dtype)
-    return array.reshape(shape[::-1]).T if order else array.reshape(shape)
+    array: NDArray[Any] = np.frombuffer(data, dtype)
+    return np.asarray(array.reshape(shape[::-1]).T if order else array.reshape(shape))
 
 
 def to_npy(encoded: Encoded) -> bytes:
