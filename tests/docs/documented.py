@@ -18,12 +18,14 @@ NOT_RUN = {
     "make demo": "installs packages from the network",
     "make test": "installs packages from the network, and is what runs this",
     "pip install": "installs packages from the network; make test-wheel installs every extra",
+    "docker ": "needs a daemon and the network",
     "python scripts/prior/fit.py": "writes a model's prior into the source tree",
 }
 
 # What is put instead of a part of a command, so that it ends within seconds, and why that is the same command.
 SMALL = "--model.encoder_hidden_size 4 --model.decoder_hidden_size 32 --model.codebook_size 64"
 SHORT = "--steps 2 --batch_size 2 --data.workers 0 --data.decode_processes 1 --data.crop_seconds 0.1 --precision 32-true"
+ENDED = "--port 0 >told & while ! grep -q serving told; do kill -0 $!; sleep 0.2; done; kill $!; wait $!"
 SHORTENED = [
     (r"(dacodec train smoke)", rf"\1 {SHORT}", "two steps instead of two minutes"),
     (
@@ -44,7 +46,11 @@ SHORTENED = [
         "one recording, one rate",
     ),
     (r"=/data/", "=data/", "a folder of the test's"),
+    (r"(dacodec serve.*)", rf"\1 {ENDED}", "asked to end once it serves, which is no failure"),
 ]
+
+# Where the documentation's service is; the tests have one of their own.
+SERVICE = "http://127.0.0.1:8000"
 
 # Programs that need a sound card, another machine or FFmpeg: scripts that read and write what those would.
 STAND_INS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import placeholders
 import pytest
-from documented import NOT_RUN, SHORTENED, blocks, commands
+from documented import NOT_RUN, SERVICE, SHORTENED, blocks, commands
 
 from dacodec import Codec
 
@@ -32,8 +32,28 @@ def hub_cache(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def service():
+    """The address of ``dacodec serve``, for whoever asks for it."""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "dacodec", "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    yield re.search(r"http://\S+:\d+", run.stdout.readline())[0]
+    run.terminate()
+    assert run.wait(60) == 0
+
+
+@pytest.fixture
+def at_service(request):
+    """Puts the service's address into a text that names one."""
+    return lambda text: text.replace(SERVICE, request.getfixturevalue("service")) if SERVICE in text else text
+
+
 @pytest.mark.parametrize("command", RUN, ids=lambda c: f"{c.place} {c.text[:60]}")
-def test_command(command, template, hub_cache, tmp_path):
+def test_command(command, template, hub_cache, tmp_path, at_service):
     placeholders.copy(template, tmp_path)
     for name in command.outputs:
         (tmp_path / name).unlink(missing_ok=True)
@@ -46,7 +66,7 @@ def test_command(command, template, hub_cache, tmp_path):
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
     }
-    script = f"set -euo pipefail; trap - INT; {command.shortened}"
+    script = f"set -euo pipefail; trap - INT; {at_service(command.shortened)}"
     run = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, timeout=300, check=False
     )
@@ -56,7 +76,7 @@ def test_command(command, template, hub_cache, tmp_path):
 
 
 @pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=lambda b: b.place)
-def test_python(block, template, tmp_path, monkeypatch):
+def test_python(block, template, tmp_path, monkeypatch, at_service):
     placeholders.copy(template, tmp_path)
     (tmp_path / "in.dacz").unlink()
     monkeypatch.chdir(tmp_path)
@@ -75,7 +95,7 @@ def test_python(block, template, tmp_path, monkeypatch):
         "inputs": {},
         "play": lambda samples, sampling_rate: None,
     }
-    exec(compile(block.text, block.place, "exec"), names)
+    exec(compile(at_service(block.text), block.place, "exec"), names)
 
 
 def test_languages_of_blocks_are_known():

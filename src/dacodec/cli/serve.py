@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -62,3 +63,4 @@ def serve(
 
 def _tell(address: str) -> None:
     say(f"serving on {address}, Ctrl-C ends")
+    sys.stdout.flush()  # who waits for it may read a pipe or a file

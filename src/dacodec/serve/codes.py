@@ -200,8 +200,7 @@ def _npy(body: bytes) -> NDArray[Any]:
     if not whole or math.prod(shape) * dtype.itemsize != len(data):
         raise FormatError(f"this .npy file says shape {str(shape)[:80]}, and holds {len(data)} bytes")
     array: NDArray[Any] = np.frombuffer(data, dtype)
-    shaped: NDArray[Any] = array.reshape(shape[::-1]).T if order else array.reshape(shape)
-    return shaped
+    return np.asarray(array.reshape(shape[::-1]).T if order else array.reshape(shape))
 
 
 def to_npy(encoded: Encoded) -> bytes:

@@ -56,7 +56,8 @@ class Guard:
     def __init__(
         self, app: ASGIApp, key: str | None, loopback: bool, origins: Iterable[str], send_seconds: float
     ) -> None:
-        self._app, self._key, self._loopback = app, key.encode() if key else None, loopback
+        self._app, self._loopback = app, loopback
+        self._key = key.encode() if key else None
         self._origins, self._send_seconds = frozenset(origins), send_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
