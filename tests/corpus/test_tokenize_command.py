@@ -42,7 +42,7 @@ def test_commands_from_sources_to_audio(model, tmp_path):
     assert "failed.parquet" in done.stdout
     told = dacodec("tokens", "info", output, "--json")
     about = json.loads(told.stdout)
-    assert (about["rows"], sum(about["failed"].values()), len(about["usage"])) == (3, 1, 12)
+    assert (about["rows"], sum(about["failed"].values()), len(about["usage"])) == (3, 1, 9)
     told = dacodec("tokens", "info", output)
     assert "0.00 h in 3 rows" in told.stdout
     done = dacodec("detokenize", output, "-o", tmp_path / "audio", "-j", "1")
