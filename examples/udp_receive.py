@@ -14,7 +14,7 @@ import numpy as np
 from dacodec import Codec
 from dacodec.audio import AudioWriter
 from dacodec.container import from_datagram
-from dacodec.container.header import read_header
+from dacodec.container.read_header import read_header
 from dacodec.container.stream import Source
 from dacodec.errors import FormatError
 
