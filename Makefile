@@ -3,7 +3,22 @@ PYTHON ?= python3
 TORCH ?= torch
 BIN := .venv/bin
 
-.PHONY: demo test test-targets test-wheel test-hubs test-versions test-frozen lint parity bench sanitize clean
+.PHONY: help docs demo test test-targets test-wheel test-hubs test-versions test-frozen lint parity bench sanitize clean
+
+help:
+	@echo "make demo           a tour of the package, in two minutes"
+	@echo "make test           lint, types and all tests"
+	@echo "make lint           ruff and mypy alone"
+	@echo "make docs           the documentation as a site, in site/"
+	@echo "make bench          benchmarks beside transformers, descript-audio-codec and ONNX Runtime"
+	@echo "make parity         comparison with the real packages"
+	@echo "make test-wheel     the package as it is installed"
+	@echo "make test-targets   the tests of numbers under every instruction set of this processor"
+	@echo "make test-hubs      with every huggingface_hub"
+	@echo "make test-versions  with the oldest and newest of all dependencies"
+	@echo "make test-frozen    a program frozen by PyInstaller"
+	@echo "make sanitize       the native code under the sanitizers"
+	@echo "make clean"
 
 demo: .venv/installed
 	$(BIN)/python scripts/demo.py
@@ -19,6 +34,11 @@ lint: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Pages, API reference and commands as a site. Its search needs a server: python -m http.server -d site.
+docs: .venv/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # What is installed is what is tested: sdist, wheel, an empty environment, the extras one by one. Needs no .venv.
 test-wheel:
@@ -73,4 +93,4 @@ sanitize:
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* demo-out build dist
+	rm -rf .venv .venv-* demo-out build dist site

@@ -1,8 +1,8 @@
-"""The codecs that are timed. To add one: a function here, and a row in ROWS.
+"""The codecs to time. To add one, write a function here and a row in ROWS.
 
-A function takes a folder (config.json and model.safetensors in Hugging Face's layout) and gives `encode`, from
-audio [1, T] to codes [1, K, F], and `decode`, back. It imports its package itself: each row runs in a process and
-an environment of its own.
+A function takes a folder (config.json and model.safetensors in Hugging Face's layout) and returns `encode`,
+from audio [1, T] to codes [1, K, F], and `decode`, back. It imports its package itself: each row runs in a
+process and an environment of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1] / "tests"
 
-# glibc gives big blocks back to the system after every layer and takes them again, page by page, for the next.
+# glibc returns big blocks to the system after every layer and faults them in again, page by page, for the
+# next.
 MALLOC_TUNED = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
@@ -131,7 +132,7 @@ def load_transformers(folder, _):
 
 
 def load_drop_in(folder, _):
-    """The same calls, on what AutoModel gives after register()."""
+    """The same calls, on what AutoModel returns after register()."""
     from transformers import AutoModel
 
     from dacodec.integrations.transformers import register

@@ -2,8 +2,8 @@
 
     python bench/layers.py [--models 44khz builtin] [--threads 2] [--smoke]
 
-"executed" counts the multiply-adds that are done, "direct" those that plain convolution would take. The peak is
-measured beside, with multiply-adds in registers on as many threads. Written to bench/results.
+"executed" counts the multiply-adds performed, "direct" those of plain convolution. The peak is measured
+alongside, with multiply-adds in registers on as many threads. Written to bench/results.
 """
 
 from __future__ import annotations
@@ -91,9 +91,10 @@ def section(name, part, model, plans, arguments):
 
 
 def time_layer(plan, rows, arguments):
-    """Median seconds of one layer on so many rows, and the rows that it makes."""
+    """Median seconds of one layer on ``rows`` rows, and the number of rows it makes."""
     network = Network(load_library(), [plan], arguments.threads)
-    # In pieces: in the whole network a layer's output is a queue that is used again, not pages new from the system.
+    # In pieces: in the whole network a layer's output is a queue that is reused, not fresh pages from the
+    # system.
     pieces = torch.randn(rows, plan.in_width).split(-(-rows // PIECES))
     room = 2 * len(pieces[0]) * plan.conv.stride
     times = []
@@ -117,7 +118,9 @@ def multiply_adds(plan, rows):
         outputs, taps = plan.winograd
         products = outputs + taps - 1
         # Seven taps, in two parts: three tiles in four products, less one that is zero.
-        executed = direct * (products / (outputs * taps) if taps == 2 else (4 * products - 1) / (3 * outputs * 7))
+        executed = direct * (
+            products / (outputs * taps) if taps == 2 else (4 * products - 1) / (3 * outputs * 7)
+        )
     point = rows * conv.in_channels**2 if plan.kind == "unit" else 0
     return direct + point, executed + point
 

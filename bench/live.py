@@ -1,10 +1,10 @@
-"""Live coding: what it costs, what less look-ahead costs in exactness, and what is heard where frames are lost.
+"""Live coding: its cost, the effect of less look-ahead on exactness, and the audible effect of lost frames.
 
     python bench/live.py [--models builtin 44khz 16khz] [--seconds 5] [--speech] [--smoke]
 
-Work is that of encoder and decoder in one process, in pushes of a few frames, as seconds a second of audio. The other
-two tables are of the built-in model on the test clips. Written to bench/results. With --speech it is what bench/speech.py
-measures instead: a language model heard while it speaks.
+Work is that of encoder and decoder in one process, in pushes of a few frames, in seconds per second of audio.
+The other two tables are for the built-in model on the test clips. Written to bench/results. With --speech it
+runs bench/speech.py's measurements instead: a language model heard while it generates.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def clips(seconds=4):
 
 
 def lookahead_table(arguments):
-    """SI-SDR to the exact output, with one side looking ahead less and the other as far as it takes."""
+    """SI-SDR against the exact output, with less look-ahead on one side and the exact one on the other."""
     codec = Codec.from_pretrained("builtin", engine=arguments.engine)
     lines = [
         "| look-ahead | encoder: same codes | SI-SDR, dB: median, least | decoder: SI-SDR, dB: median, least |",
@@ -167,7 +167,7 @@ def loss_table(arguments):
 
 
 def pushed(coder, signal, step, missing=None):
-    """All that a coder makes of ``signal``, in pushes of ``step``."""
+    """A coder's whole output for ``signal``, in pushes of ``step``."""
     state, parts = None, []
     for start in range(0, signal.shape[-1], step):
         piece = np.s_[start : start + step]

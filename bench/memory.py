@@ -3,7 +3,7 @@
     python bench/memory.py --model builtin --minutes 10 60 600
     python bench/memory.py --model 44khz --minutes 10 60
 
-Recordings are the test clips, over and over, at 44.1 kHz, mono. Peaks are of the whole process: Python, PyTorch,
+Recordings are the test clips, repeated, at 44.1 kHz, mono. Peaks are of the whole process: Python, PyTorch,
 weights and all. "loaded" is a process that codes a tenth of a second.
 """
 

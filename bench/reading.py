@@ -1,4 +1,4 @@
-"""Reading recordings: whole long files, and a thousand short ones; beside libsndfile's own reading.
+"""Reading recordings: whole long files, and a thousand short ones, beside libsndfile alone.
 
     python bench/reading.py [--seconds 300] [--files 1000] [--other SRC]
 
@@ -70,7 +70,7 @@ def start(what, source):
 
 
 def measure(workers, paths, repeats):
-    """In turn, so that a slower minute of the machine is everybody's."""
+    """In turn, so that a slow minute of the machine affects all alike."""
     times = {name: [] for name in workers}
     for turn in range(repeats + 1):
         for name, worker in workers.items():

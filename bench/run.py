@@ -5,7 +5,7 @@
     python bench/run.py --rows dacodec "transformers 4" --rounds 3 --smoke
 
 Each codec runs in a fresh process in its own environment (scripts/oracles/setup.sh makes them), and they take
-turns, so that whatever else the machine does falls on all of them. Written to bench/results.
+turns, so that other load on the machine affects all alike. Written to bench/results.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def bench(model, config, folder, seconds, arguments):
     times = {name: {"encode": [], "decode": []} for name in rows}
     made, heard = {}, {}
     for name, worker in rows.items():
-        # What each makes, to be sure that they did the same work; all decode the first one's codes.
+        # Each one's results, to be sure that they did the same work; all decode the first one's codes.
         own = folder / "own.npy"
         worker.ask(do="encode", audio=str(audio), codes=str(own))
         made[name] = np.load(own)
@@ -124,7 +124,7 @@ def bench(model, config, folder, seconds, arguments):
 
 
 def clip(config, seconds):
-    """So many seconds of the test clips, one after the other and again from the first; mono, whole hops."""
+    """``seconds`` of the test clips, concatenated and repeated as needed; mono, whole hops."""
     rate, hop = config.sampling_rate, config.hop_length
     wanted = max(1, round(seconds * rate / hop)) * hop
     parts = []
@@ -170,7 +170,7 @@ class Worker:
 
 
 def peak_memory(name, folder, threads, audio, codes):
-    """MB at most in use by a fresh process: loaded, after one encoding, in another one after one decoding."""
+    """Peak MB of a fresh process: loaded, after one encoding, and in another one after one decoding."""
     peaks = []
     for request in (
         None,

@@ -1,4 +1,4 @@
-"""A language model heard while it speaks: how soon, with how many gaps, how exactly; beside what is done elsewhere.
+"""A language model heard while it generates: latency, gaps and exactness, beside other ways to do it.
 
 The model is a clock that gives a row in Dia's layout at the pace of speech. What decodes is called in the same
 thread, since the clock needs none, with all rows that have come meanwhile. Audio goes to a player that begins with a little in hand; a gap is when it has
@@ -41,7 +41,7 @@ class Exact:
 
 
 class AllAgain:
-    """All frames so far at each chunk, and of that what is new but for the last bit (Parler-TTS's streamer)."""
+    """Decode all frames so far at each chunk; give what is new, except the very end (Parler-TTS)."""
 
     def __init__(self, codec):
         self._codec, self._codes, self._n_decoded, self._n_given = codec, np.zeros((9, 0), int), 0, 0
@@ -64,7 +64,7 @@ class AllAgain:
 
 
 class Windows:
-    """Chunks alone, each with some frames of the one before, over which one goes over into the next."""
+    """Chunks on their own, each overlapping the one before by some frames, cross-faded."""
 
     def __init__(self, codec):
         self._codec, self._codes, self._tail = codec, np.zeros((9, 0), int), None

@@ -1,4 +1,4 @@
-"""What the native engine reaches with more threads than cores, and beside other programs.
+"""The native engine's speed with more threads than cores, and beside other programs.
 
     python bench/threads.py [--models builtin 44khz] [--smoke]
 

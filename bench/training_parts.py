@@ -1,4 +1,4 @@
-"""What each part of the ten-minute recipe does: the smoke recipe with all parts, and with each left out.
+"""The effect of each part of the ten-minute recipe: the smoke recipe with all parts, and with each left out.
 
     python bench/training_parts.py RESULTS.jsonl [--seeds 3] [--steps 510]
 

@@ -1,4 +1,4 @@
-"""One codec in a process of its own: takes a request a line on stdin, answers a line on stdout, both JSON.
+"""One codec in a process of its own: one request per line on stdin, one answer per line on stdout, both JSON.
 
 {"do": "load", "row": name in engines.ROWS, "folder": path, "threads": n}    -> versions
 {"do": "encode", "audio": .npy [T], "codes": .npy to write or null}          -> seconds
@@ -17,7 +17,7 @@ import warnings
 
 
 def main():
-    # Packages print to stdout; the protocol has it for itself.
+    # Packages print to stdout, which is reserved for the protocol.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")

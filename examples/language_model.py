@@ -1,4 +1,4 @@
-"""A language model is heard while it speaks: rows of ids in, audio out as soon as it is certain.
+"""Hear a language model while it generates: rows of ids in, audio out as soon as it is determined.
 
     python examples/language_model.py in.flac heard.wav
 
@@ -15,7 +15,7 @@ from dacodec.tokens import Undelay, apply
 
 
 def language_model(codec, path):
-    """A row of ids [K] a step."""
+    """One row of ids [K] per step."""
     sound = read(path)
     yield from apply(codec.encode(sound.samples[:1], sound.sampling_rate).codes[0], "dia")
 

@@ -1,4 +1,4 @@
-"""Receive live audio over UDP and write it to a file; what is lost on the way is concealed and told.
+"""Receive live audio over UDP and write it to a file; losses are concealed and reported.
 
 python examples/udp_receive.py call.header 5004 out.wav
 """
@@ -48,7 +48,7 @@ def main() -> None:
                 except FormatError as error:
                     print(f"not ours: {error}")
                 else:
-                    # What comes too late, behind a later packet, is dropped: this is a call, not a file.
+                    # Packets that arrive after a later one are dropped: this is a call, not a file.
                     if (gap := packet.first_frame - n_frames) >= 0:
                         codes = np.pad(packet.codes, ((0, 0), (0, 0), (gap, 0)))
                         missing = np.arange(codes.shape[2]) < gap

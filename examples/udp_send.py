@@ -1,9 +1,9 @@
-"""Send a recording as live audio over UDP, four frames a datagram, at the pace it would be spoken.
+"""Send a recording as live audio over UDP, in real time, four frames per datagram.
 
     python examples/udp_send.py in.wav 127.0.0.1 5004 --header call.header [--loss 0.05]
 
-The header goes out of band: here, as a file that the receiver reads. ``--loss`` throws datagrams away, to hear what
-that does.
+The header goes out of band: here, as a file that the receiver reads. ``--loss`` drops datagrams, to hear the
+effect.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--header", type=Path, required=True, help="where to write the header")
     parser.add_argument("--model", default="builtin")
-    parser.add_argument("--loss", type=float, default=0.0, help="share of datagrams to throw away")
+    parser.add_argument("--loss", type=float, default=0.0, help="fraction of datagrams to drop")
     parser.add_argument("--hurry", action="store_true", help="do not wait for the time to pass")
     arguments = parser.parse_args()
 

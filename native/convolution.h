@@ -3,8 +3,8 @@
 //
 // A tile makes m outputs that lie `dilation` rows apart. Tiles are numbered so that `dilation` of them side by side
 // make m * dilation neighbouring outputs: tile t begins at row (t / dilation) * m * dilation + t % dilation. Then
-// product i of all tiles is one matrix product of rows, v[i][tile] times the transformed weights u[i], and nothing
-// is moved to make it so.
+// product i of all tiles is one matrix product of rows, v[i][tile] times the transformed weights u[i], without moving
+// any data.
 //
 // Seven taps are two parts of four (the eighth is zero), each an F(4, 4), whose seven points are few enough for
 // rounding errors near the direct way's. Output tile t needs input tile t for the first part and the next one,
@@ -25,7 +25,7 @@
 namespace dac {
 
 // A weight of PyTorch's, [tap][channel][column] in its own order: the sum of three offsets says where each is.
-// Channels and columns that are there only to pad a row have none, and weigh nothing.
+// Channels and columns that only pad a row have none, and their weight is zero.
 struct Weights {
     static constexpr long NONE = -1;
     const float* values;
@@ -71,8 +71,8 @@ class Convolution {
         return size_t(products_) * GROUP * (parts_ == 2 ? std::max(MANY_TILES, OUTER * MANY_TRIPLES) : MANY_TILES);
     }
 
-    // Whether a run of so many outputs takes less work in threes. Decided for all of its blocks at once, so that how
-    // threads share them out does not show. (The second part's last tap is zero, and at infinity a part's value is
+    // Whether a run of `steps` outputs takes less work in threes. Decided for all of its blocks at once, so that the
+    // division among threads does not affect results. (The second part's last tap is zero, and at infinity its value is
     // its last tap: one product less.)
     bool in_triples(long steps) const {
         return parts_ == 2 && (OUTER * products_ - 1) * tiles(steps, 3 * outputs_) <=

@@ -1,4 +1,4 @@
-// The C interface: nothing but checks of what cannot be trusted, and exceptions turned into return values.
+// The C interface: only checks of untrusted input, and exceptions turned into return values.
 #include "dacodec.h"
 
 #include <string>

@@ -1,11 +1,11 @@
 // The C interface of the native engine, as engine/native/library.py calls it.
 //
 // A network is a chain of layers over rows: one row is one time step, all its channels side by side. It takes
-// rows as they come and gives back what they suffice for; what later rows will need is in the state, a block of
-// plain bytes that the caller owns, may copy, keep and send. A whole signal is one push that also ends it.
+// rows piece by piece and returns the outputs they complete; what later rows will need is in the state, a block of
+// plain bytes that the caller owns and may copy, keep and send. A whole signal is one push that also ends it.
 //
-// Rows have as many floats as the layer's width says: the channels, and zeros up to a multiple of 16. Only audio
-// is one float a row.
+// A row has as many floats as the layer's width: the channels, padded with zeros to a multiple of 16. Only audio
+// has one float per row.
 //
 // Every function may be called from several threads at once, with states of their own.
 #pragma once
@@ -52,7 +52,7 @@ struct dac_quantizer_weights {
 // "generic". Ask the generic library, which runs everywhere.
 DAC_EXPORT const char* dac_target(void);
 DAC_EXPORT const char* dac_best_target(void);
-// What went wrong in this thread's last call that failed.
+// The error of this thread's last failed call.
 DAC_EXPORT const char* dac_error(void);
 
 // Null on failure. `threads` is used for packing only.
@@ -61,7 +61,7 @@ DAC_EXPORT void dac_network_free(void* network);
 DAC_EXPORT int64_t dac_state_bytes(const void* network);
 DAC_EXPORT void dac_state_init(const void* network, void* state);
 // Rows written to `out`, of which there is room for `capacity`; -1 on failure. With `end` the signal is over: the
-// zero padding after it is pushed through, and the state is of no more use.
+// zero padding after it is pushed through, and the state becomes invalid.
 DAC_EXPORT int64_t dac_push(void* network, void* state, const float* in, int64_t rows, float* out,
                             int64_t capacity, int32_t end, int32_t threads);
 
@@ -71,5 +71,5 @@ DAC_EXPORT void dac_quantizer_free(void* quantizer);
 DAC_EXPORT int32_t dac_quantize(const void* quantizer, const float* latents, int64_t frames,
                                 int32_t n_quantizers, int64_t* codes, int32_t threads);
 
-// For benchmarks: so many rounds of independent multiply-adds on one core, in registers. Returns their number.
+// For benchmarks: `rounds` rounds of independent multiply-adds on one core, in registers. Returns their number.
 DAC_EXPORT int64_t dac_multiply_adds(int64_t rounds);

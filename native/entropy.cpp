@@ -1,5 +1,5 @@
 // The entropy coder of files, docs/format.md, "Entropy coding": the same integers as container/entropy.py, one packet and one
-// bit after the other. A library of its own, since it knows no instruction sets. Called by container/compiled.py.
+// bit after the other. A library of its own, since it uses no special instructions. Called by container/compiled.py.
 //
 // Shapes: K codebooks, P packets, N symbols of each, w bits of a code, D dimensions, S the most sources of a codebook.
 
@@ -14,7 +14,7 @@
 #define DAC_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-// A prior, checked by whoever made it: lags are not negative, sources below their codebook or before their symbol.
+// A prior, checked by the caller: lags are not negative, sources below their codebook or before their symbol.
 struct dac_prior {
     int32_t width, dimensions, max_sources;
     const uint8_t* rate;               // [K][w]

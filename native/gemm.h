@@ -1,11 +1,11 @@
-// Products of rows with packed weights: the one place where the time goes.
+// Products of rows with packed weights: where nearly all the time is spent.
 //
 //     c[i] = sum over taps j and channels k of  a[i + j * dilation][k] * b[j][k]  (+ bias, + another row, Snake)
 //
-// Rows need not be apart from each other: a convolution that steps by one row is a product of overlapping rows.
+// Rows may overlap: a convolution that steps by one row is a product of overlapping rows.
 // Weights are packed in panels of `panel_width(n)` columns, [panel][tap][channel][column], so that they are read
-// from first to last. Each output is the sum of its terms in one order, whatever rows are computed beside it: so
-// the result does not depend on how the work is shared out.
+// sequentially. Each output is the sum of its terms in one order, whatever rows are computed beside it: so the
+// result does not depend on how the work is divided.
 #pragma once
 
 #include "vector.h"
@@ -17,7 +17,7 @@ constexpr long SUM_TERMS = 256;
 // Columns of a panel: two vectors, or one where the columns are not a multiple of two.
 inline int panel_width(long columns) { return columns % (2 * W) ? W : 2 * W; }
 
-// What is done to a sum before it is stored. Pointers are to the first row and column; null means: not.
+// What is applied to a sum before it is stored. Pointers are to the first row and column; null means nothing.
 struct Epilogue {
     const float* bias = nullptr;
     const float* add = nullptr;  // rows of `add_stride` floats

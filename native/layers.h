@@ -1,4 +1,4 @@
-// The layers, each as a step over rows of its input that also holds what the step needs beside its own rows.
+// The layers, each as a step over rows of its input, with the weights and buffers that the step needs.
 #pragma once
 
 #include <cmath>
@@ -16,12 +16,12 @@ constexpr long WIDE = 512;
 // Fewer rows than this for each thread: they share the columns instead.
 constexpr long FEW_ROWS = 108;
 
-// Rows of so many floats that a layer waits for: the narrower, the more, or threads would meet too often.
+// How many rows of a given width a layer waits for: more for narrow ones, or threads would synchronise too often.
 inline long chunk_rows(long width) { return std::clamp(110592 / width, 1728L, 6912L); }
 
 inline long round_up(long x, long unit) { return (x + unit - 1) / unit * unit; }
 
-// Floats that a layer needs for so many steps, beside its inputs and outputs.
+// Floats that a layer needs for a number of steps, besides its inputs and outputs.
 struct Needs {
     size_t snaked = 0, expanded = 0, hidden = 0, products = 0;
     void cover(const Needs& other) {
@@ -39,7 +39,7 @@ struct Room {
           products(floats(n.products)) {}
 };
 
-// A room for each thread, and one that they share.
+// A buffer for each thread, and one that they share.
 struct Rooms {
     Room shared;
     std::vector<Room> own;
@@ -50,7 +50,7 @@ inline long most_steps(long width, long granule) {
     return round_up(width >= WIDE ? BLOCK_ROWS_WIDE : BLOCK_ROWS, granule);
 }
 
-// How the steps of one run are shared out: in blocks of rows, or, where there are few, in groups of columns.
+// How the steps of one run are divided: into blocks of rows or, if there are few, into groups of columns.
 struct Shares {
     bool by_columns;
     long block;
@@ -62,7 +62,7 @@ struct Shares {
     }
 };
 
-// Offsets of so many channels, one every `stride`, and none for those that pad them to `width`.
+// Offsets of the channels, `stride` apart, and none for those that pad them to `width`.
 inline void append(std::vector<long>& offsets, long channels, long width, long stride, long first = 0) {
     for (long c = 0; c < width; c++) offsets.push_back(c < channels ? first + c * stride : Weights::NONE);
 }
@@ -106,7 +106,7 @@ class Layer {
     long trim = 0;     // rows to drop of what is made first and last
     long chunk = 1;    // most steps of one run, and how many are waited for while more may come
 
-    // Steps that so many rows suffice for.
+    // The number of steps that the rows suffice for.
     long steps(long rows) const { return rows < span ? 0 : (rows - span) / rows_in + 1; }
     virtual Needs needs(long steps) const = 0;
     virtual void run(const float* x, long steps, float* y, Team& team, Rooms& rooms) const = 0;

@@ -1,4 +1,4 @@
-// Aligned blocks of floats, not set to anything.
+// Aligned, uninitialised blocks of floats.
 #pragma once
 
 #include <cstddef>

@@ -1,16 +1,16 @@
 // A chain of layers over a stream of rows.
 //
-// Between two layers is a queue of rows. A layer runs when its queue holds a full chunk for it, and at once hands
-// what it made to the next: so a signal of any length passes through in pieces that stay in the cache, memory does
-// not grow with it, and a push of a few rows is the same code as a push of an hour. At the end of a push every
-// layer runs on what it has; the rows that steps to come will read again are kept in the state.
+// Between two layers is a queue of rows. A layer runs when its queue holds a full chunk, and passes its outputs on
+// at once: so a signal of any length passes through in pieces that stay in the cache, memory does not grow with its
+// length, and a push of a few rows runs the same code as a push of an hour. At the end of a push every layer runs on
+// what it has; the rows that later steps will read again are kept in the state.
 #pragma once
 
 #include "layers.h"
 
 namespace dac {
 
-// What a call works in; kept for the next call.
+// The buffers of a call; kept for the next one.
 struct Workspace {
     struct Queue {
         Floats rows;

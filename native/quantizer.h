@@ -1,8 +1,8 @@
-// Latents to codes, with the residual kept where it is small.
+// Latents to codes, with the residual kept in the codebooks' low-dimensional space.
 //
-// Codebook k sees in_k (z - sum of out_j c_j over the codebooks before) + b_k. All of in_k z is one product, of 8
-// numbers a codebook rather than a thousand; and in_k out_j is a matrix of 8 by 8, known beforehand. So what a
-// chosen code c_j takes from the residual is taken from the projections that are still to be searched.
+// Codebook k sees in_k (z - sum of out_j c_j over the codebooks before) + b_k. All in_k z are one product, with 8
+// numbers per codebook rather than a thousand; and in_k out_j is an 8 by 8 matrix, computed in advance. So what a
+// chosen code c_j removes from the residual is subtracted from the projections still to be searched.
 #pragma once
 
 #include <limits>
@@ -63,7 +63,7 @@ class Quantizer {
     }
 
   private:
-    // The code nearest in direction; of equals the first. |c|^2 - 2 c.x / |x| is the squared distance, less 1.
+    // The code nearest in direction; the first of equals. |c|^2 - 2 c.x / |x| is the squared distance, less 1.
     long search(long i, const float* x) const {
         float norm = 0;
         for (long j = 0; j < dim_; j++) norm += x[j] * x[j];

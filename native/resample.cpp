@@ -42,7 +42,7 @@ struct dac_resample_input {
     int64_t channels, length, origin;
 };
 
-// Room for outputs ``start`` to ``stop``: [channels][stop - start].
+// Buffer for outputs ``start`` to ``stop``: [channels][stop - start].
 struct dac_resample_output {
     float* samples;
     int64_t start, stop;

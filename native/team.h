@@ -1,9 +1,9 @@
 // A team of threads that share out the pieces of one computation after another.
 //
 // The pieces are the same whatever the team's size, and no piece adds to another's result: one thread or many
-// give the same bytes. Whoever is awake claims the next piece, and a computation is over when its pieces are done:
-// a thread that the system does not run has claimed none and keeps nobody waiting. One that is stopped in the middle
-// of a piece does. That happens where others want the processors, and then the caller goes on alone for a while.
+// give the same bytes. Any awake thread claims the next piece, and a computation is over when its pieces are done:
+// a thread that is not scheduled has claimed none and delays nobody. One preempted in the middle of a piece does
+// delay the others. That happens when other programs want the processors, and then the caller works alone for a while.
 // Teams are kept for the next call; a forked child forgets its parent's, whose threads it does not have.
 #pragma once
 
@@ -25,9 +25,9 @@ namespace dac {
 
 using Clock = std::chrono::steady_clock;
 
-// Whether other programs want the processors so much that threads of ours are a hindrance: they are, if the caller
-// waits for its last piece far longer than a piece takes, and little was gained before. They are tried again after
-// a while, which grows as long as that fails.
+// Whether other programs keep the processors so busy that our threads do more harm than good: so it is if the caller
+// waits for its last piece far longer than a piece takes, with little gained before. The threads are tried again
+// after a delay, which grows as long as that fails.
 class Crowd {
   public:
     bool is_dense() const { return Clock::now() < until_; }
@@ -72,7 +72,7 @@ class Team {
         context_ = &f;
         count_ = count;
         done_.store(0, std::memory_order_relaxed);
-        left_.store(next_round() | uint64_t(count));  // whoever claims a piece sees all of the above
+        left_.store(next_round() | uint64_t(count));  // a thread that claims a piece sees all of the above
         wake(asleep_, awake_);
         const auto began = Clock::now();
         const long own = take(0);
@@ -82,7 +82,7 @@ class Team {
     }
 
   private:
-    static constexpr int SPINS = 1000;  // some twenty microseconds: longer than most pauses between two calls
+    static constexpr int SPINS = 1000;  // about twenty microseconds: longer than most pauses between two calls
     static constexpr uint64_t PIECES = 0xffffffff;
 
     uint64_t next_round() const { return (left_.load(std::memory_order_relaxed) | PIECES) + 1; }
@@ -111,7 +111,7 @@ class Team {
         return made;
     }
 
-    // Until ready: a moment awake, for that is quicker, and then asleep, for the processor may be wanted.
+    // Wait until ready: spin briefly, which reacts faster, then sleep, since others may need the processor.
     template <class Ready>
     void wait(std::atomic<int>& sleepers, std::condition_variable& bell, Ready ready) {
         for (int spins = 0; spins < SPINS; spins++) {
@@ -121,14 +121,14 @@ class Team {
 #endif
         }
         std::unique_lock<std::mutex> lock(mutex_);
-        sleepers.fetch_add(1);  // before the last look: who changes what is waited for looks for sleepers afterwards
+        sleepers.fetch_add(1);  // before the last check: who changes the condition looks for sleepers afterwards
         bell.wait(lock, ready);
         sleepers.fetch_sub(1);
     }
 
     void wake(std::atomic<int>& sleepers, std::condition_variable& bell) {
         if (!sleepers.load()) return;
-        { std::lock_guard<std::mutex> lock(mutex_); }  // whoever looks for the last time is asleep then
+        { std::lock_guard<std::mutex> lock(mutex_); }  // a thread in its last check is asleep by then
         bell.notify_all();
     }
 
@@ -138,7 +138,7 @@ class Team {
     std::condition_variable awake_, finished_;
     std::atomic<int> asleep_{0}, waiting_{0};
     std::atomic<bool> stop_{false};
-    std::atomic<uint64_t> left_{0};  // a round's number, and how many of its pieces nobody has claimed
+    std::atomic<uint64_t> left_{0};  // a round's number, and how many of its pieces are unclaimed
     std::atomic<long> done_{0};
     void (*call_)(void*, long, int) = nullptr;
     void* context_ = nullptr;

@@ -3,7 +3,7 @@
 //
 // Outputs y_t = sum_j g_j x_(t+j) are the transpose of a product of polynomials, and a product of degree N - 1 is
 // known from its values at N points. So  y = A' [ (G g) * (B' x) ]  with matrices that follow from the points
-// alone. They come from Python (engine/winograd.py), computed in fractions. G g is done once, with the weights;
+// alone. They come from Python (engine/native/winograd.py), computed in fractions. G g is done once, with the weights;
 // B' x and A' (.) are below, for W channels at a time.
 //
 // The points are 0, +p, -p, ..., one more, infinity. Zero and infinity make zeros in the matrices, which are left

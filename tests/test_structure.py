@@ -21,6 +21,7 @@ LEVELS = {
     "features": 1,
     "spectra": 1,
     "files": 1,
+    "locking": 1,
     "container": 1,
     "model": 2,
     "checkpoint": 3,
@@ -31,7 +32,9 @@ LEVELS = {
     "tokens": 5,
     "training": 6,
     "evaluation": 6,
+    "corpus": 6,
     "integrations": 6,
+    "serve": 6,
     "cli": 7,
     "__main__": 8,
 }

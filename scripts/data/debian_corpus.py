@@ -3,9 +3,9 @@
     python scripts/data/debian_corpus.py debian_files.tsv.gz --out data/debian [--package NAME ...] [--split train]
 
 The table (split, pool, package, path, seconds, rate, channels, coding, licence) says which files of which packages are
-used, for what, and under which licence. Packages are fetched with ``apt-get download`` and unpacked beside, never
-installed. What comes out is a folder a package with FLAC files and a ``files.tsv``, as ``dacodec train`` reads it. Rows
-of another split are left out: those marked ``val`` and ``reserved`` are never trained on.
+used, for what, and under which licence. Packages are fetched with ``apt-get download`` and unpacked, never
+installed. The result is a folder per package with FLAC files and a ``files.tsv``, as ``dacodec train`` reads
+it. Rows of other splits are left out: those marked ``val`` and ``reserved`` are never trained on.
 
 Needs Debian or Ubuntu (apt-get, dpkg), and PyAV for G.722, which dacodec brings.
 """

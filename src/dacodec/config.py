@@ -27,16 +27,16 @@ class DacConfig:
         n_codebooks: number of residual codebooks.
         codebook_size: entries in a codebook, a power of two.
         codebook_dim: dimension of a codebook vector.
-        quantizer_dropout: share of a training batch that keeps only a random number of codebooks, 0 to 1.
+        quantizer_dropout: fraction of a training batch that keeps only a random number of codebooks, 0 to 1.
         commitment_loss_weight: weight of the commitment term in the model's ``loss``.
         codebook_loss_weight: weight of the codebook term in the model's ``loss``.
         sampling_rate: of the audio, in Hz.
         hidden_size: dimension of the latents between encoder and decoder. The released 16 kbit/s model
-            overrides it (128); left out, it is what the encoder's doubling leads to.
-        extra: Hugging Face's bookkeeping keys of a loaded config.json, kept to be written back.
+            overrides it (128); by default it follows from the encoder's doubling.
+        extra: Hugging Face's bookkeeping keys of a loaded config.json, kept for writing it back.
 
     Raises:
-        ConfigError: for values that no model can have, and for unknown field names.
+        ConfigError: for invalid values and unknown field names.
 
     Source: arXiv 2306.06546, section 3; the field names are those of transformers' ``DacConfig``.
     """
@@ -91,7 +91,7 @@ class DacConfig:
             raise ConfigError(f"quantizer_dropout must be from 0 to 1, got {self.quantizer_dropout}")
 
     def __eq__(self, other: object) -> bool:
-        """By value, so that the config with files that is ``dacodec.DacConfig`` equals this one."""
+        """By value, so that ``dacodec.DacConfig``, the subclass with files, equals this one."""
         return isinstance(other, DacConfig) and all(
             getattr(self, f.name) == getattr(other, f.name) for f in fields(DacConfig) if f.compare
         )
@@ -141,7 +141,7 @@ class DacConfig:
         }
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """:meth:`to_dict` without the class's name, unless it was in the file that this config is from."""
+        """:meth:`to_dict` without the class's name, unless this config's file had it."""
         values = self.to_dict()
         return (
             values

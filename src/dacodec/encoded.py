@@ -21,7 +21,7 @@ _PACKETS_AHEAD = 1 << 10  # decoded together: many are faster than one
 
 @dataclass(frozen=True)
 class Model:
-    """What codes must say about the model that made them."""
+    """The identity and shape of a model, recorded with the codes it made."""
 
     name: str
     fingerprint: bytes
@@ -34,7 +34,7 @@ class Model:
         return self.sampling_rate / self.hop_length
 
     def bitrate_kbps(self, n_codes: int) -> float:
-        """True rate, in kbit/s, of ``n_codes`` codes a frame."""
+        """True bitrate, in kbit/s, of ``n_codes`` codes per frame."""
         return n_codes * (self.codebook_size - 1).bit_length() * self.frames_per_second / 1000
 
 
@@ -58,7 +58,7 @@ def header_of(
     gain: float = 1.0,
     mid_side: bool = False,
 ) -> Header:
-    """The header of a file with codes of ``model``; the rest as :class:`~dacodec.container.Header` says.
+    """The header of a file with codes of ``model``; other arguments as in :class:`~dacodec.container.Header`.
 
     The codes will be entropy-coded if the package has a prior for the model.
     """
@@ -86,7 +86,7 @@ class Summary:
     header: Header
     n_frames: int
     n_samples: int  # per channel at header.sampling_rate
-    damages: tuple[Damage, ...] = ()  # that were passed over
+    damages: tuple[Damage, ...] = ()  # that were skipped
 
     @property
     def duration_seconds(self) -> float:
@@ -100,7 +100,7 @@ class Summary:
 
     @staticmethod
     def read(path: str | os.PathLike[str], conceal: bool = False) -> Summary:
-        """Read and check a whole file. Errors as :meth:`Encoded.load`; with ``conceal`` damage is passed over."""
+        """Read and check a whole file. Errors as for :meth:`Encoded.load`; ``conceal`` skips damage."""
         with open_input(path) as file:
             reader = Reader(file, conceal=conceal, packets_ahead=_PACKETS_AHEAD)
             for _ in reader:
@@ -111,18 +111,18 @@ class Summary:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A coded recording: codes, and what is needed to give back the audio as it came.
+    """A coded recording: its codes, and what it takes to decode the audio as it was given.
 
-    ``encoded[a:b]`` are its frames a to b, ``Encoded.concatenate`` puts recordings one after the other.
+    ``encoded[a:b]`` gives its frames a to b; ``Encoded.concatenate`` joins recordings.
 
     Args:
         codes: uint16 [C, K, F].
         sampling_rate: in Hz, of the audio as given.
         n_samples: per channel at ``sampling_rate``.
         model: which model made the codes.
-        gain: what the audio was multiplied by before coding.
-        mid_side: the two channels of the codes are mid and side of left and right.
-        flat: the audio was given as [T] and is given back so.
+        gain: the factor applied to the audio before coding.
+        mid_side: the two channels of the codes are mid and side rather than left and right.
+        flat: the audio was given as [T], and decodes to [T].
     """
 
     codes: NDArray[np.uint16]
@@ -158,9 +158,9 @@ class Encoded:
         return self.n_frames
 
     def __getitem__(self, frames: slice) -> Encoded:
-        """The frames of a slice without a step; what they share of the samples comes along.
+        """The frames of a slice without a step, with their samples.
 
-        Near a cut the audio differs from the whole recording's, as far as the decoder's receptive field.
+        Near a cut, within the decoder's receptive field, the audio differs from the whole recording's.
         """
         if not isinstance(frames, slice) or frames.step not in (None, 1):
             raise TypeError("an Encoded is cut by a slice of frames without a step, as in encoded[10:20]")
@@ -172,12 +172,12 @@ class Encoded:
 
     @staticmethod
     def concatenate(parts: Iterable[Encoded]) -> Encoded:
-        """One recording after the other, joined at whole frames.
+        """Join recordings end to end, at whole frames.
 
-        What pads the last frame of a part (but the last part's) is kept, less than a frame.
+        The padding of each part's last frame, except the last part's, is kept: less than a frame.
 
         Raises:
-            CodesError: if there are none, or they differ in model, rate, channels, codebooks or gain.
+            CodesError: if there are no parts, or they differ in model, rate, channels, codebooks or gain.
         """
         parts = list(parts)
         if not parts:
@@ -207,7 +207,7 @@ class Encoded:
         """Read a ``.dacz`` file.
 
         Raises:
-            InputError: if there is none, or it cannot be opened.
+            InputError: if it does not exist or cannot be opened.
             FormatError: if it breaks the format, with the byte offset.
         """
         with open_input(path) as file:

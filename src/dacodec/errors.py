@@ -14,7 +14,7 @@ class DacodecError(Exception):
 
 
 class ConfigError(DacodecError, ValueError):
-    """A model configuration that no DAC model can have."""
+    """An invalid model configuration or setting."""
 
 
 class AudioError(DacodecError, ValueError):
@@ -22,7 +22,7 @@ class AudioError(DacodecError, ValueError):
 
 
 class AudioWarning(UserWarning):
-    """Audio that was read, and about which something must be known: damage, a header that is wrong."""
+    """Something to know about audio that was read: damage, a wrong header."""
 
 
 class CodesError(DacodecError, ValueError):
@@ -30,7 +30,7 @@ class CodesError(DacodecError, ValueError):
 
 
 class RowError(CodesError):
-    """A row of a language model's ids that does not fit its layout. ``row`` is which, from 0."""
+    """A row of a language model's ids that does not fit its layout. ``row`` is its number, from 0."""
 
     def __init__(self, message: str, row: int | None = None) -> None:
         self.row = row
@@ -38,11 +38,11 @@ class RowError(CodesError):
 
 
 class CheckpointError(DacodecError):
-    """Weights that cannot be found, read, or do not fit the model they are meant for."""
+    """Weights that cannot be found or read, or do not fit their model."""
 
 
 class ModelMismatchError(DacodecError):
-    """Codes that were made by a model other than the one asked to decode them."""
+    """Codes made by a model other than the one asked to decode them."""
 
 
 class FormatError(DacodecError, ValueError):
@@ -54,11 +54,11 @@ class FormatError(DacodecError, ValueError):
 
 
 class PriorError(DacodecError):
-    """Entropy-coded codes whose prior is not at hand, or a prior that is damaged."""
+    """Entropy-coded codes whose prior is not available, or a damaged prior."""
 
 
 class InputError(DacodecError):
-    """An input that is not there or cannot be read."""
+    """An input that does not exist or cannot be read."""
 
 
 class OutputError(DacodecError):
@@ -74,13 +74,13 @@ class InstallationError(DacodecError, ImportError):
 
 
 class TrainingError(DacodecError):
-    """A training run that cannot go on: a loss that is not a number, a checkpoint of another run."""
+    """A training run that cannot continue: a loss that is NaN, a checkpoint of another run."""
 
 
 def shown(text: object) -> str:
-    """``text`` in one line that does nothing to a terminal: what is not to be seen is escaped, as in ``\\x1b``.
+    """``text`` on one line, with characters that could affect a terminal escaped, as in ``\\x1b``.
 
-    For whatever has a name in it that comes from outside: of a file, or of something in a file.
+    For any message with a name from outside in it: of a file, or of something in a file.
     """
     return "".join(map(_seen, str(text)))
 
@@ -89,6 +89,6 @@ def _seen(character: str) -> str:
     if character.isprintable() or unicodedata.category(character) == "Zs":
         return character
     number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte of a file's name that is no UTF-8
+    if 0xDC80 <= number <= 0xDCFF:  # a byte of a file name that is not UTF-8
         return f"\\x{number - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()

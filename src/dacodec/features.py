@@ -20,7 +20,7 @@ HF_BOOKKEEPING = ("feature_extractor_type", "padding_side", "processor_class", "
 
 
 class DacFeatures(dict[str, Any]):
-    """A batch, taken as ``batch.input_values``, ``batch["input_values"]`` or ``model(**batch)``.
+    """A batch, used as ``batch.input_values``, ``batch["input_values"]`` or ``model(**batch)``.
 
     ``input_values`` is [B, 1, T] float32, and ``padding_mask`` [B, T] int32, 1 where the audio is real. Without
     ``return_tensors``, ``input_values`` is a list of B arrays [1, T].
@@ -47,16 +47,16 @@ class DacFeatureExtractor:
     Args:
         feature_size: 1: DAC codes one channel at a time. (``dacodec.Codec`` takes any number.)
         sampling_rate: Hz, of the audio that the model takes.
-        padding_value: what is put after the audio.
+        padding_value: the value of the padding.
         hop_length: samples per frame.
-        bookkeeping: the keys that transformers stores besides; kept and written back.
+        bookkeeping: other keys that transformers stores; kept and written back.
 
     Raises:
-        ConfigError: for values that no DAC model can have, and for unknown keys.
+        ConfigError: for invalid values and unknown keys.
 
-    Gives what the extractor of transformers 4.56.2 gives, which includes that ``max_length`` is rounded up to
-    whole frames. It also takes tensors and [1, T] arrays; and it refuses what there goes wrong later: integer
-    arrays (passed on as they are), no samples, NaN and infinity. Its errors are ``ValueError`` too.
+    The results are those of the extractor of transformers 4.56.2, including that ``max_length`` is rounded up
+    to whole frames. It also takes tensors and [1, T] arrays, and refuses what fails later there: integer
+    arrays (passed on unscaled), empty audio, NaN and infinity. Its errors are ``ValueError`` too.
     """
 
     model_input_names: ClassVar[list[str]] = ["input_values", "n_quantizers"]
@@ -99,22 +99,22 @@ class DacFeatureExtractor:
         Args:
             raw_audio: an item or a list of items; an item is [T] or [1, T], an array or tensor of floats or a
                 list of numbers.
-            padding: None, True or ``"longest"``: to the longest item. ``"max_length"``: to ``max_length``, and
-                longer items stay as they are. Both are rounded up to whole frames. False: none, and no mask.
-                ``"do_not_pad"``: none, with a mask.
+            padding: None, True or ``"longest"``: to the longest item. ``"max_length"``: to ``max_length``;
+                longer items stay as they are. Both are rounded up to whole frames. False: no padding, and no
+                mask. ``"do_not_pad"``: no padding, but a mask.
             truncation: cut items to ``max_length`` rounded up to whole frames, so that ``max_length=500`` keeps
                 512 samples of a longer item if the hop is 512. Shorter items are padded unless ``padding`` is
                 False.
             max_length: in samples.
             return_tensors: ``"pt"``, ``"np"``, or None.
-            sampling_rate: of the audio, in Hz, to be checked. Without it there is a warning.
+            sampling_rate: of the audio, in Hz, for checking. Without it there is a warning.
 
         Returns:
             :class:`DacFeatures`, for ``model(**features)``.
 
         Raises:
-            AudioError: for audio that is not mono, not finite or empty; another sampling rate; ``padding`` and
-                ``truncation`` together; tensors asked for of items that differ in length.
+            AudioError: for audio that is not mono, not finite or empty; a different sampling rate;
+                ``padding`` and ``truncation`` together; ``return_tensors`` with items that differ in length.
         """
         self._check_rate(sampling_rate)
         if padding and truncation:
@@ -162,23 +162,24 @@ class DacFeatureExtractor:
         return_attention_mask: bool | None = None,
         return_tensors: str | None = None,
     ) -> DacFeatures:
-        """Bring items to one length, as a data loader's ``collate_fn`` does. Nothing is checked but the shapes.
+        """Bring items to one length, as a data loader's ``collate_fn`` does. Only shapes are checked.
 
         Args:
             processed_features: a batch, ``{"input_values": [[T], ...]}``, or a list of items, ``{"input_values": [T]}``;
-                what else is in it is only put together.
+                other entries are only collected.
             padding: True or ``"longest"``, ``"max_length"``, or False.
             max_length: in samples.
             truncation: cut items to ``max_length``.
             pad_to_multiple_of: round ``max_length``, given or found, up to a multiple of this many samples.
-            return_attention_mask: left out, as the extractor was made to do; it does by default.
-            return_tensors: ``"pt"`` or ``"np"``; left out, what the items are.
+            return_attention_mask: by default as set in the extractor, which is True unless changed.
+            return_tensors: ``"pt"`` or ``"np"``; by default the items' own kind.
 
         Returns:
             ``input_values`` [B, T] in float32 if they were floats, and ``attention_mask`` [B, T] int32.
 
         Raises:
-            AudioError: for batches without ``input_values``, items that are not [T], and items of several lengths.
+            AudioError: for batches without ``input_values``, items that are not [T], and items of unequal
+                length.
         """
         columns = _columns(processed_features)
         if "input_values" not in columns:

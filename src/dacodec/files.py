@@ -1,7 +1,8 @@
-"""Input files with clear errors, and output files that are either whole or not there and never an input.
+"""Input files with clear errors, and output files that appear whole or not at all and never replace an input.
 
-Until it is whole, an output has a hidden name beside its own: ``.NAME.TOKEN.PID.part``. Its writer holds a lock on it
-meanwhile, so that what a killed process left can be told from what another one is writing, and removed.
+Until it is complete, an output has a hidden name beside its own: ``.NAME.TOKEN.PID.part``. Its writer holds a
+lock on it, so that a killed process's leftovers can be told from what another process is writing, and
+removed.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from dacodec.errors import InputError, OutputError
 if sys.platform != "win32":
     import fcntl
 
-# The token is of this machine's name and of chance. Names without one are of version 0.1.
+# The token is made of this machine's name and random digits. Names without one are from version 0.1.
 _PART = re.compile(r"\..+?(?:\.([0-9a-f]{8})[0-9a-f]{8}|\.(?:dacz|wav|flac|ogg|opus|mp3|pt))\.(\d+)\.part")
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 _NAME_LENGTH = 50  # characters of NAME in it: file systems allow 255 bytes
-_FOREIGN_SECONDS = 24 * 3600.0  # after which another machine is thought to have given up what it was writing
+_FOREIGN_SECONDS = 24 * 3600.0  # after which another machine is assumed to have abandoned its file
 
 _swept: set[Path] = set()  # folders, in this process
 
@@ -36,7 +37,7 @@ def open_input(path: str | os.PathLike[str]) -> BinaryIO:
     """``path``, open for reading.
 
     Raises:
-        InputError: if it is not there or cannot be read.
+        InputError: if it does not exist or cannot be read.
     """
     try:
         return Path(path).open("rb")
@@ -51,13 +52,14 @@ def new_file(
     *,
     sources: Iterable[str | os.PathLike[str] | int] = (),
 ) -> Iterator[BinaryIO]:
-    """A binary file that appears under ``path`` only when the block ends well.
+    """A binary file that appears under ``path`` only when the block ends without an exception.
 
-    Until then it has a hidden name beside ``path``; if the block raises, nothing is left. What processes that are
-    gone left in that folder is removed.
+    Until then it has a hidden name beside ``path``; if the block raises, nothing is left. Leftovers of dead
+    processes in that folder are removed.
 
     Args:
-        sources: files, or file descriptors, that it is made of and must not replace, ``overwrite`` or not.
+        sources: files, or file descriptors, that it is made from and must not replace, even with
+            ``overwrite``.
 
     Raises:
         OutputError: if ``path`` exists and ``overwrite`` is False, if it is one of the ``sources`` or no regular
@@ -73,10 +75,10 @@ def new_file(
         temporary, file = _open_part(path)
         with file:
             yield file
-            if path.exists():  # whatever happens to the machine, one of the two is whole
+            if path.exists():  # even if the machine crashes, one of the two is whole
                 file.flush()
                 os.fsync(file.fileno())
-        _check_free(path, overwrite)  # it may have come meanwhile
+        _check_free(path, overwrite)  # it may have appeared meanwhile
         temporary.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -91,7 +93,7 @@ def refuse_same_file(source: str | os.PathLike[str] | int, output: str | os.Path
     """Raise OutputError if ``output`` is ``source`` itself, under whatever name; numbers are file descriptors."""
     try:
         same = os.path.samefile(source, output)  # noqa: PTH121  # file descriptors too
-    except OSError:  # one of them is not there
+    except OSError:  # one of them does not exist
         return
     if same:
         raise OutputError(f"{output} is the input itself, which would be lost; give the output another name")
@@ -101,7 +103,7 @@ def _check_free(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give a file name")
     if path.exists() and not path.is_file():
-        raise OutputError(f"{path} is a device or a pipe, no file; give a file name")
+        raise OutputError(f"{path} is a device or a pipe, not a file; give a file name")
     if os.path.lexists(path) and not overwrite:
         raise OutputError(f"{path} exists; allow overwriting it, or give another name")
 
@@ -110,12 +112,12 @@ def _check_free(path: Path, overwrite: bool) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that are gone left half-written in ``folder``; once in the life of this one."""
+    """Remove half-written files of dead processes from ``folder``; once per process."""
     folder = folder.absolute()
     if folder in _swept:
         return
     _swept.add(folder)
-    with suppress(OSError), os.scandir(folder) as entries:  # what cannot be looked at or removed stays
+    with suppress(OSError), os.scandir(folder) as entries:  # what cannot be read or removed stays
         for entry in [e for e in entries if e.name.endswith(".part")]:
             match = _PART.fullmatch(entry.name)
             if match and entry.is_file(follow_symlinks=False):
@@ -131,7 +133,7 @@ def _remove_if_left(part: Path, host: str, process: int) -> None:
         is_free = _lock(file, wait=False)
         if host != _HOST:  # its processes cannot be seen from here, nor always its locks
             gone = time.time() - part.stat().st_mtime > _FOREIGN_SECONDS
-        elif process == os.getpid():  # a namesake's before us, or what another thread is writing
+        elif process == os.getpid():  # of an earlier process with our id, or of another thread
             gone = is_free
         else:
             gone = not _is_running(process)
@@ -148,14 +150,14 @@ def _open_part(path: Path) -> tuple[Path, BinaryIO]:
         _lock(file)
         if part.exists():
             return part, file
-        file.close()  # somebody swept between the two calls
+        file.close()  # another process swept between the two calls
 
 
 def _lock(file: BinaryIO, wait: bool = True) -> bool:
-    """Hold ``file`` until it is closed; whether it is certain that nobody else does.
+    """Lock ``file`` until it is closed; whether it is certain that nobody else holds it.
 
     Raises:
-        BlockingIOError: if another does, and this is not to ``wait``.
+        BlockingIOError: if another process holds it, and ``wait`` is False.
     """
     if sys.platform != "win32":
         try:

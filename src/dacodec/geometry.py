@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from dacodec.config import DacConfig
 
-Length = TypeVar("Length", int, Any)  # an int, or an integer tensor with a length per batch item
+Length = TypeVar("Length", int, Any)  # an int, or an integer tensor with one length per batch item
 
 RESIDUAL_DILATIONS = (1, 3, 9)
 RESIDUAL_KERNEL = 7
@@ -23,7 +23,7 @@ RESIDUAL_KERNEL = 7
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution, plain or transposed, as time sees it."""
+    """One convolution, plain or transposed, reduced to its effect on time."""
 
     name: str
     kernel: int
@@ -33,7 +33,7 @@ class Layer:
     transposed: bool = False
 
     def output_length(self, length: Length) -> Length:
-        """Length that the layer makes of ``length`` inputs; below 1 where they are too few for one output."""
+        """Number of outputs for ``length`` inputs; below 1 if those are too few for one output."""
         span = self.dilation * (self.kernel - 1)
         if self.transposed:
             return (length - 1) * self.stride - 2 * self.padding + span + 1
@@ -52,7 +52,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Chain:
-    """Layers one after the other."""
+    """Layers in sequence."""
 
     layers: tuple[Layer, ...]
 
@@ -93,11 +93,11 @@ class Geometry:
     # Lengths
 
     def frames(self, n_samples: int) -> int:
-        """Frames that the encoder makes of ``n_samples`` samples."""
+        """Number of frames the encoder makes of ``n_samples`` samples."""
         return max(0, self.encoder.output_length(n_samples))
 
     def samples(self, n_frames: int) -> int:
-        """Samples that the decoder makes of ``n_frames`` frames.
+        """Number of samples the decoder makes of ``n_frames`` frames.
 
         With an odd stride this is less than ``n_frames * hop_length``: the transposed convolution of
         the released models loses a sample there.
@@ -105,7 +105,7 @@ class Geometry:
         return max(0, self.decoder.output_length(n_frames))
 
     def frames_needed(self, n_samples: int) -> int:
-        """Fewest frames whose decoding reaches ``n_samples`` samples."""
+        """Fewest frames that decode to at least ``n_samples`` samples."""
         hop = self.config.hop_length
         n_frames = math.ceil(n_samples / hop)
         while self.samples(n_frames) < n_samples:
@@ -113,7 +113,7 @@ class Geometry:
         return n_frames
 
     def samples_needed(self, n_frames: int) -> int:
-        """Samples, a multiple of the hop, whose encoding reaches ``n_frames`` frames."""
+        """Fewest samples, a multiple of the hop, that encode to at least ``n_frames`` frames."""
         hop = self.config.hop_length
         n_samples = n_frames * hop
         while self.frames(n_samples) < n_frames:
@@ -157,14 +157,14 @@ class Geometry:
 
     @property
     def encoder_halo(self) -> int:
-        """Frames of context a side that make a chunk's encoding equal to the whole signal's."""
+        """Frames of context on each side that make a chunk's encoding equal to the whole signal's."""
         first, last = self.encoder_span
         hop = self.config.hop_length
         return max(math.ceil(-first / hop), math.ceil((last - hop + 1) / hop), 0)
 
     @property
     def decoder_halo(self) -> int:
-        """Frames of context a side that make a chunk's decoding equal to the whole signal's."""
+        """Frames of context on each side that make a chunk's decoding equal to the whole signal's."""
         first, last = self.decoder_span
         return max(-first, last, 0)
 

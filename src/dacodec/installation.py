@@ -1,4 +1,4 @@
-"""Where this package cannot work."""
+"""Checks for installations in which this package cannot work."""
 
 from __future__ import annotations
 

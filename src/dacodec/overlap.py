@@ -1,7 +1,7 @@
-"""Work on blocks in two threads: one makes them while the other uses those before.
+"""Work on blocks in two threads: one produces them while the other consumes earlier ones.
 
-The thread that is started lives no longer than the call or ``with`` block that started it. Whatever ends one side, an
-error or Ctrl-C, ends the other at its next block.
+The second thread ends with the call or ``with`` block that started it. Whatever ends one side, an error or
+Ctrl-C, ends the other at its next block.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 Result = TypeVar("Result")
 
-BLOCKS = 2  # that wait between the threads at most
+BLOCKS = 2  # most blocks waiting between the threads
 
 
 @contextmanager
 def ahead(blocks: Iterable[T], n: int = BLOCKS) -> Iterator[Iterator[T]]:
-    """``blocks``, made in a thread of their own, at most ``n`` of them ahead.
+    """``blocks``, produced in a thread of its own, at most ``n`` of them ahead.
 
-    What making them raises is raised where they are used, after those before. Once the ``with`` block ends, no more are
-    made.
+    An exception of the producer is raised at the consumer, after the earlier blocks. When the ``with`` block
+    ends, production stops.
     """
     channel: Channel[T] = Channel(n)
     thread = Thread(target=channel.send_all, args=(blocks,), daemon=True)
@@ -36,10 +36,11 @@ def ahead(blocks: Iterable[T], n: int = BLOCKS) -> Iterator[Iterator[T]]:
 
 
 def behind(use: Callable[[Iterator[T]], Result], blocks: Iterable[T], n: int = BLOCKS) -> Result:
-    """``use(blocks)``, in a thread of its own, while the blocks are made here, at most ``n`` of them ahead.
+    """``use(blocks)``, in a thread of its own, while the blocks are produced here, at most ``n`` of them
+    ahead.
 
-    What ``use`` raises is raised here. Where making blocks fails, ``use`` gets :class:`Broken` from its iterator, so
-    that it does not take what was made for the whole.
+    An exception of ``use`` is raised here. If producing blocks fails, ``use`` gets :class:`Broken` from its
+    iterator, so that it does not take the blocks so far for the whole.
     """
     channel: Channel[T] = Channel(n)
     results: list[Result] = []
@@ -70,11 +71,11 @@ def behind(use: Callable[[Iterator[T]], Result], blocks: Iterable[T], n: int = B
 
 
 class Broken(Exception):
-    """No more blocks come, and those that came are not all."""
+    """No more blocks come, and the earlier ones are incomplete."""
 
 
 class Channel(Generic[T]):
-    """From the thread that makes blocks to the one that uses them."""
+    """A bounded queue from the producing thread to the consuming one."""
 
     def __init__(self, n: int) -> None:
         self._room = Semaphore(n)
@@ -82,7 +83,7 @@ class Channel(Generic[T]):
         self._hung_up = False
 
     def send(self, block: T) -> bool:
-        """Waits for room; False if nobody listens any more."""
+        """Waits for room; False if the consumer is gone."""
         if not self._hung_up:
             self._room.acquire()
         if not self._hung_up:
@@ -90,7 +91,7 @@ class Channel(Generic[T]):
         return not self._hung_up
 
     def end(self, error: BaseException | None = None) -> None:
-        """After the last block, or with what came instead of the next."""
+        """Called after the last block, or with the error that came instead of the next."""
         self._blocks.put(error)
 
     def send_all(self, blocks: Iterable[T]) -> None:
@@ -104,7 +105,7 @@ class Channel(Generic[T]):
         self.end(error)
 
     def hang_up(self) -> None:
-        """By the thread that uses the blocks."""
+        """Called by the consumer: it wants no more blocks."""
         self._hung_up = True
         self._room.release()
 

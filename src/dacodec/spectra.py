@@ -1,7 +1,8 @@
 """Short-time spectra and mel spectra, shared by losses, metrics and pictures.
 
-Definitions are those DAC was trained and published with (its audiotools): periodic Hann window, centred
-frames with reflected edges, magnitudes; mel filters on Slaney's scale with Slaney's area normalisation.
+The definitions are those with which DAC was trained and published (its audiotools): periodic Hann window,
+centred frames with reflected edges, magnitudes; mel filters on Slaney's scale with Slaney's area
+normalisation.
 """
 
 from __future__ import annotations
@@ -92,14 +93,14 @@ def mel_filters(sampling_rate: int, window_length: int, n_mels: int) -> Tensor:
 def _mel_filters_on(
     sampling_rate: int, window_length: int, n_mels: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """:func:`mel_filters`, kept on the device: copying them anew would make every training step wait."""
-    with torch.inference_mode(False):  # what is kept must do for training too, whoever asks first
+    """:func:`mel_filters`, cached on the device: copying them again would stall every training step."""
+    with torch.inference_mode(False):  # the cached tensor must work in training too, whoever asks first
         return mel_filters(sampling_rate, window_length, n_mels).to(device, dtype)
 
 
 @lru_cache(maxsize=64)
 def hann_window(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A periodic Hann window, kept on the device."""
+    """A periodic Hann window, cached on the device."""
     with torch.inference_mode(False):
         return torch.hann_window(length, dtype=dtype, device=device)
 

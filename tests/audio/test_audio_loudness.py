@@ -57,7 +57,7 @@ def slow_loudness(samples, rate):
 
 
 def tone(rate, *parts, channels=(1, 1), hz=1000.0):
-    """Sine of (dBFS, seconds) parts, one after the other, in channels of these relative levels."""
+    """A sine of (dBFS, seconds) parts in sequence, in channels of these relative levels."""
     samples = []
     for level_db, seconds in parts:
         phase = 2 * np.pi * hz / rate * np.arange(round(rate * seconds))

@@ -39,7 +39,7 @@ def flac_frames(data):
 
 
 def renumbered(frames, first_number):
-    """Frames with other numbers, and so other checksums: a FLAC stream goes on in another format."""
+    """Frames renumbered, with new checksums: a FLAC stream that continues in another format."""
     found = []
     at = 0
     while at < len(frames):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dacodec.batching.chunks import _chunks
+from dacodec.batching.chunks import chunks
 
 
 @pytest.mark.parametrize("block", [1, 30, 100, 101, 250, 1000])
@@ -19,7 +19,7 @@ def test_chunks_of_blocks_copy_every_step_once_or_twice(block, monkeypatch):
 
     monkeypatch.setattr(torch, "cat", counted)
     signal = torch.arange(1000)[None]
-    made = list(_chunks(torch.split(signal, block, 1), 100))
+    made = list(chunks(torch.split(signal, block, 1), 100))
     assert torch.equal(cat([steps for steps, _ in made], 1), signal)
     assert [steps.shape[1] for steps, _ in made] == [100] * 10
     assert [last for _, last in made] == [False] * 9 + [True]

@@ -1,4 +1,4 @@
-"""What goes wrong is told in one line, once, with the name of the file and what to do instead."""
+"""Errors are reported in one line, once, with the name of the file and what to do instead."""
 
 import json
 import shutil

@@ -181,7 +181,7 @@ def test_a_file_added_later_renames_nothing_and_links_are_told_of(tmp_path):
     assert lines[0].endswith("2 skipped (their outputs exist), 0 failed, 2 left out:")
     assert sorted(lines[1:]) == [
         "  in/dead.wav: a link to nothing",
-        "  in/loop: a link to a folder; name it to take what is in it",
+        "  in/loop: a link to a folder; name it to take its contents",
     ]
     made = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert made == ["a.flac.dacz", "a.wav.dacz", "link.wav.dacz"]

@@ -47,7 +47,7 @@ def test_warnings_and_what_was_passed_over_are_counted(tmp_path):
     assert run.returncode == 0, run.stderr
     assert "2 done" in run.stdout
     assert "0 failed, 1 warning(s)" in run.stdout
-    assert "passed over, as no audio by their suffix: 2 .jpg, 1 .xyz, 1 (none)" in run.stdout
+    assert "not taken, not audio by suffix: 2 .jpg, 1 .xyz, 1 (none)" in run.stdout
     assert [line for line in run.stderr.splitlines() if "more follow; all are read" in line] == [
         run.stderr.strip()
     ]

@@ -282,7 +282,7 @@ def test_progress_and_how_to_stop(codec, stereo, tmp_path):
 def test_files_are_read_and_written_beside_coding_with_the_same_bytes(
     codec, rate, stereo, tmp_path, monkeypatch
 ):
-    """Each in one thread of its own, and progress is told in the caller's."""
+    """Each in one thread of its own, with progress reported in the caller's."""
     write(tmp_path / "x.wav", resample(read(stereo).samples, 44100, rate), rate, subtype="FLOAT")
     with AudioReader(tmp_path / "x.wav") as reader, (tmp_path / "one.dacz").open("wb") as file:
         codec.encode_stream(reader, file)

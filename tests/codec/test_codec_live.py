@@ -1,4 +1,4 @@
-"""Live coding is offline coding, bit by bit."""
+"""Live coding equals offline coding, to the last bit."""
 
 import copy
 import pickle

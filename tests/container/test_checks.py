@@ -117,9 +117,7 @@ HEADERS = {
     "extension-repeated": extension_case(
         "does not ascend", 4, "type_ <= previous", record(0x9000, b"") + record(0x9000, b"")
     ),
-    "extension-unknown": extension_case(
-        "may not be passed over", 0, "type_ < OPTIONAL", record(0x7FFF, b"ab")
-    ),
+    "extension-unknown": extension_case("may not be skipped", 0, "type_ < OPTIONAL", record(0x7FFF, b"ab")),
     "prior-of-7-bytes": extension_case("8 bytes, not 7", 2, "len(record) != length", record(1, bytes(7))),
     "speakers-of-5-bytes": extension_case(
         "4 bytes, not 5", 2, "len(record) != length", record(0x8002, b"\3\0\0\0\0")

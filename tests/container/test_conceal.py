@@ -1,4 +1,4 @@
-"""Damaged files: what is lost, what is not, and that time goes on. The rules are those of the page, "Damage"."""
+"""Damaged files: what is lost, what is not, and that timing is kept. See docs/format.md, "Damage"."""
 
 import io
 from dataclasses import replace
@@ -124,7 +124,7 @@ def test_garbage_between_packets_costs_nothing():
 
 
 def test_a_packet_inside_a_damaged_one_is_found():
-    """The sync word of a damaged packet may stand for anything: the search goes on behind it, not behind its length."""
+    """The sync word of a damaged packet may stand for anything: the search continues right after it."""
     data = BLOCKS[0] + BLOCKS[1][:20] + BLOCKS[2] + BLOCKS[3]
     _, got = concealed(data)
     np.testing.assert_array_equal(got[:, :, 4:], np.array(CODES)[:, :, 4:])

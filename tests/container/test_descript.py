@@ -188,7 +188,7 @@ def test_attacks_by_hand(program, reason):
 
 
 def test_a_list_that_would_fill_the_memory_if_printed():
-    """Forty doublings: harmless while nobody looks at all of it."""
+    """Forty doublings: harmless unless something expands all of it."""
     doubling = []
     for _ in range(40):
         doubling = [doubling, doubling]

@@ -1,4 +1,4 @@
-"""The extractor's own promises: masks that tell the truth, batches a model takes, errors that help."""
+"""The extractor's own promises: correct masks, batches a model takes, errors that help."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Through the native engine where nobody can tell, and else by PyTorch. Needs transformers, and the engine built."""
+"""Native if that makes no observable difference, else PyTorch. Needs transformers and the built engine."""
 
 import copy
 import threading

@@ -63,6 +63,10 @@ def dia(folder):
             pad_token_id=17,
         ),
         delay_pattern=[0, 2, 3],
+        # transformers 4 generates by these, 5 by those above.
+        bos_token_id=18,
+        eos_token_id=16,
+        pad_token_id=17,
     )
     model = transformers.DiaForConditionalGeneration(config).eval()
     model.generation_config = transformers.GenerationConfig(
@@ -116,9 +120,10 @@ def test_dia_is_heard_as_its_processor_decodes_it(codec, dia, how, voice):
     streamer = AudioStreamer(codec, heard.on_audio, layout=LAYOUT)
     output = model.generate(**inputs, **how, max_length=40, streamer=streamer)
     theirs = processor.batch_decode(output, audio_prompt_len=n_prompt, **DIA)
+    lengths = []
     for i, rows in enumerate(output.numpy()):
         codes = generated_after(rows, n_prompt)
-        assert codes.shape[1] >= 8
+        lengths.append(codes.shape[1])
         np.testing.assert_allclose(heard.whole(i), decoded(codec, codes), rtol=0, atol=1e-5)
         assert streamer.bad[i] == []
         n = codes.shape[1] * HOP  # their processor decodes one and the same number of frames, ended or not
@@ -127,6 +132,8 @@ def test_dia_is_heard_as_its_processor_decodes_it(codec, dia, how, voice):
         np.testing.assert_allclose(
             heard.whole(i)[0, : n - reach], theirs[i].numpy()[: n - reach], rtol=0, atol=1e-4
         )
+    assert min(lengths) > 0
+    assert max(lengths) >= 8  # where a random model ends differs between versions of transformers
 
 
 def test_the_prompt_is_heard_if_wanted(codec, dia):

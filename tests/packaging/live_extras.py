@@ -33,7 +33,7 @@ def install(extra):
 
 def test_all_extras_are_here():
     told = python("import importlib.metadata as m; print(*m.metadata('dacodec').get_all('Provides-Extra'))")
-    assert set(told.split()) == {"play", "eval", "train", "test", *EMPTY}
+    assert set(told.split()) == {"play", "eval", "train", "docs", "test", *EMPTY}
 
 
 def test_play(folder):

@@ -21,7 +21,7 @@ def expected(tmp_path_factory):
 
 
 def there_and_back(*command, cwd, **options):
-    """Coded and decoded by ``command``, all of whose output is told."""
+    """Coded and decoded by ``command``, whose whole output is printed."""
     shutil.copy(SPEECH, cwd / "x.flac")
     for args in (["encode", "x.flac", "-o", "x.dacz"], ["decode", "x.dacz", "-o", "x.wav"]):
         done = succeeded(run(*command, *args, cwd=cwd, **options))
@@ -53,7 +53,7 @@ def test_recipes():
     names = python(
         "from dacodec.training.config import RECIPES; print(*sorted(p.stem for p in RECIPES.iterdir()))"
     )
-    assert names.split() == ["16khz", "24khz", "44khz", "finetune", "smoke"]
+    assert names.split() == ["16khz", "24khz", "44khz", "finetune", "small-3", "smoke"]
 
 
 def test_nothing_can_be_written_but_outputs(expected, tmp_path):

@@ -144,7 +144,7 @@ def test_what_was_cut_is_told():
 
 
 def test_a_prompt_and_what_follows_it():
-    """A model goes on where the prompt ends; without the prompt's rows, its frames are not there."""
+    """A model continues where the prompt ends; without the prompt's rows, its frames are missing."""
     codes = random_codes(SMALL, 10)
     rows = apply(codes, SMALL)
     prompt = apply(codes[:, :4], SMALL, end=False)

@@ -22,11 +22,11 @@ from test_data import make_tar, wav
 from dacodec import DacModel
 from dacodec.checkpoint.weights import fold_weight_norm
 from dacodec.errors import CheckpointError, ConfigError, OutputError, TrainingError
+from dacodec.locking import lock
 from dacodec.training.checkpoints import load_checkpoint, load_discriminator, save_checkpoint
 from dacodec.training.config import CodebookConfig, load_config, save_config
 from dacodec.training.discriminators import Discriminator, DiscriminatorConfig
 from dacodec.training.feed import Feed
-from dacodec.training.lock import lock
 from dacodec.training.log import RunLog
 from dacodec.training.loop import fit
 from dacodec.training.schedule import learning_rate_factor
@@ -179,9 +179,7 @@ def test_a_lock_is_not_handed_to_forked_workers(tmp_path):
     worker = context.Process(target=time.sleep, args=(60,))
     worker.start()
     file.close()
-    program = (
-        f"from pathlib import Path; from dacodec.training.lock import lock; lock(Path({str(tmp_path)!r}))"
-    )
+    program = f"from pathlib import Path; from dacodec.locking import lock; lock(Path({str(tmp_path)!r}))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     worker.kill()
     worker.join()

@@ -1,4 +1,4 @@
-"""Arrays of audio from elsewhere, checked and made float32 [C, T]."""
+"""Arrays of audio from elsewhere, checked and converted to float32 [C, T]."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def as_float(samples: Any) -> Samples:
             (the zero of unsigned ones is at half scale); floats and lists of numbers are taken as they are.
 
     Returns:
-        A contiguous array; it may share its memory with ``samples``.
+        A contiguous array, which may share memory with ``samples``.
 
     Raises:
-        AudioError: for other shapes or dtypes, no samples, more than 255 channels, NaN or infinity.
+        AudioError: for other shapes or dtypes, empty audio, more than 255 channels, NaN or infinity.
     """
     values = _to_numpy(samples)
     if values.ndim == 1:
@@ -49,7 +49,7 @@ def as_float(samples: Any) -> Samples:
 
 
 def check_finite(samples: Samples, first_sample: int = 0) -> None:
-    """Raise AudioError if ``samples`` [C, n] hold NaN or infinity; ``first_sample`` is where they stand."""
+    """Raise AudioError if ``samples`` [C, n] contain NaN or infinity; ``first_sample`` is their position."""
     finite = np.isfinite(samples)
     if not finite.all():
         channel, sample = np.argwhere(~finite)[0]
@@ -75,7 +75,7 @@ def _to_numpy(samples: Any) -> NDArray[Any]:
 def _to_float32(values: NDArray[Any]) -> Samples:
     kind, width = values.dtype.kind, values.dtype.itemsize
     if kind == "f":
-        with np.errstate(over="ignore"):  # becomes infinity, which is reported with its place
+        with np.errstate(over="ignore"):  # becomes infinity, which is reported with its position
             return values.astype(np.float32, copy=False)
     if kind in "iu" and width <= 4:
         full_scale = 2.0 ** (8 * width - 1)

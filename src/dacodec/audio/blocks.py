@@ -1,4 +1,4 @@
-"""Signals that come in blocks [C, n]: which part of them, and how much."""
+"""Cutting and converting signals in blocks [C, n]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dacodec.audio.arrays import Samples
 
 
 def between(blocks: Iterable[Samples], start: int, stop: int | None = None) -> Iterator[Samples]:
-    """Samples ``start`` to ``stop``; what follows is not asked for."""
+    """Samples ``start`` to ``stop``; the blocks after that are not read."""
     position = 0
     for block in blocks:
         part = block[:, max(0, start - position) : None if stop is None else max(0, stop - position)]
@@ -22,7 +22,7 @@ def between(blocks: Iterable[Samples], start: int, stop: int | None = None) -> I
 
 
 def exactly(blocks: Iterable[Samples], n_samples: int) -> Iterator[Samples]:
-    """The first ``n_samples``; zeros follow a signal that is shorter."""
+    """The first ``n_samples``; a shorter signal is padded with zeros."""
     left, channels = n_samples, 1
     for block in blocks:
         channels = len(block)
@@ -45,10 +45,10 @@ def left_right(blocks: Iterable[Samples]) -> Iterator[Samples]:
 
 
 def ending_at(blocks: Iterable[Samples], n_samples: Callable[[], int], hold_back: int) -> Iterator[Samples]:
-    """:func:`exactly` where the number is known only after the last block: ``hold_back`` samples wait for it.
+    """:func:`exactly` for a number known only after the last block: ``hold_back`` samples are held back.
 
     Raises:
-        ValueError: if more than that turn out to be too many.
+        ValueError: if more samples than that turn out to be too many.
     """
     waiting: Samples | None = None
     given = 0

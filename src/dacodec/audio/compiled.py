@@ -1,10 +1,10 @@
 """The resampler in C++ (native/resample.cpp): the sums of resampling.py in float32, several times as fast.
 
-Every output is the sum of the same terms in the same order however the signal is cut, so it has the same bytes, under
-every instruction set. From the exact sum it is off by what float32 rounds on the way: at most 2^-24 times the sum of
-(d + s + 4) |tap| |input| over all inputs, d being how many inputs each is away and s how many lie between the first
-and the last output of a group, for a tap and its product are rounded, and the sum is for every input that comes
-after. In fact errors are about a unit in the last place of the signal's peak.
+Every output is the sum of the same terms in the same order however the signal is cut, so its bytes are the
+same under every instruction set. Its error is float32's rounding: at most 2^-24 times the sum of (d + s + 4)
+|tap| |input| over all inputs, where d is an input's distance in samples and s the number of inputs between
+the first and the last output of a group; a tap and its product are each rounded once, and the sum once for
+every input added later. In practice the error is about one unit in the last place of the signal's peak.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dacodec.audio.arrays import Samples
 
 TARGETS = ("avx512", "avx2", "generic")  # best first
 _LANES = 16
-_MOST_PHASES = 2048  # ratios with more of them get their taps by interpolation
-_STEPS = 512  # from one input to the next, of what is interpolated: a cubic is then off by less than 1e-10
+_MOST_PHASES = 2048  # ratios with more phases interpolate their taps
+_STEPS = 512  # interpolation nodes per input: a cubic's error is then below 1e-10
 _MOST_TAPS = 1 << 22  # in memory
 
-# Taps [n, 2 * reach + 1] of outputs that stand ``phases`` [n] behind an input.
+# Taps [n, 2 * reach + 1] of outputs at ``phases`` [n] after an input.
 Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
@@ -81,12 +81,12 @@ Taps = Table | Curves
 
 
 def is_built() -> bool:
-    """Whether the package was installed where there was a compiler."""
+    """Whether the native library was compiled when the package was installed."""
     return _path("generic").exists()
 
 
 def taps_of(down: int, up: int, reach: int, kernel: Kernel) -> Taps | None:
-    """What it takes to make ``up`` outputs of ``down`` inputs, in lowest terms; None if that is too much to hold."""
+    """The taps for ``up`` outputs from ``down`` inputs, in lowest terms; None if they are too many."""
     size = 2 * reach + 1
     times = next(m for m in range(1, _LANES + 1) if -(m * up) % _LANES <= 0.04 * m * up or m == _LANES)
     window = size + _spread(down, up)
@@ -101,23 +101,23 @@ def taps_of(down: int, up: int, reach: int, kernel: Kernel) -> Taps | None:
 def resample(
     taps: Taps, tail: Samples, origin: int, start: int, stop: int, library: ctypes.CDLL | None = None
 ) -> Samples:
-    """Outputs ``start`` to ``stop`` of the signal whose inputs from ``origin`` on are ``tail`` [C, n], and else zeros."""
+    """Outputs ``start`` to ``stop`` of a signal that is ``tail`` [C, n] from ``origin`` on, else zero."""
     tail = np.ascontiguousarray(tail, np.float32)
     outputs = np.empty((len(tail), stop - start), np.float32)
     given = _Input(tail.ctypes.data, *tail.shape, origin)
     wanted = _Output(outputs.ctypes.data, start, stop)
     if not getattr(library or load_library(), taps.function)(byref(taps), byref(given), byref(wanted)):
-        raise MemoryError("there is no memory for resampling")
+        raise MemoryError("not enough memory for resampling")
     return outputs
 
 
 def _spread(down: int, up: int) -> int:
-    """The most inputs that lie between those of the first and the last lane."""
+    """The most inputs between those of the first and the last lane."""
     return -(-(_LANES - 1) * down // up)
 
 
 def _table(down: int, up: int, size: int, kernel: Kernel) -> Table:
-    n = np.arange(-(-up // _LANES) * _LANES)  # outputs of a block; beyond ``up`` they are thrown away
+    n = np.arange(-(-up // _LANES) * _LANES)  # outputs of a block; those beyond ``up`` are discarded
     base = (n * down // up).reshape(-1, _LANES)
     first = base[:, 0] - size // 2
     taps = np.zeros((len(base), size + _spread(down, up), _LANES), np.float32)
@@ -136,7 +136,7 @@ def best_target() -> str:
 
 @cache
 def load_library(target: str | None = None) -> ctypes.CDLL:
-    """The library for ``target``; left out, for the best instruction set that this processor has."""
+    """The library for ``target``, by default the best instruction set that this processor has."""
     if target is None:
         at_most = TARGETS[TARGETS.index(best_target()) :]
         target = next(name for name in at_most if _path(name).exists())

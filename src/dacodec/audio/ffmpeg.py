@@ -1,6 +1,6 @@
-"""Reading by FFmpeg, through PyAV, which carries it in its wheels.
+"""Reading by FFmpeg, through PyAV, whose wheels include it.
 
-FFmpeg is told which demuxer to use, so that it neither guesses nor opens any other file, and never logs.
+FFmpeg is told which demuxer to use, so that it neither guesses nor opens other files, and never logs.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ _DTYPES = {
     "flt": np.float32,
     "dbl": np.float64,
 }
-_GATHERED = 1 << 14  # samples that a block has at least, but for the last
+_GATHERED = 1 << 14  # least samples in a block, except the last
 _HAVE_CHECKSUMS = ("flac", "wavpack", "tta", "ape")
-_EXACT = ("flac",)  # where a sample less than claimed is sound that was lost
-# Whose headers tell the length of the track. It is right to a packet: many encoders count what fills the last one.
-_FILL_PACKETS = ("mov", "mpc", "mpc8", "dsf")  # what is beyond the length, within a packet, is no sound
+_EXACT = ("flac",)  # where even one sample less than claimed is lost sound
+# Formats whose headers give the track's length, exact to a packet: many encoders count the last one's
+# padding.
+_FILL_PACKETS = ("mov", "mpc", "mpc8", "dsf")  # what exceeds the length by less than a packet is padding
 _TELL_LENGTH = ("mov", "wv", "ape", "tta", "mpc", "mpc8", "dsf", "flac", "tak")
 
 
 class FfmpegDecoder:
-    """One audio track of what ``source`` gives from position 0 on.
+    """Decodes one audio track of ``source``, from position 0 on.
 
     Args:
-        demuxer: FFmpeg's name of the format.
-        track: which of several, from 1; None for the default one.
+        demuxer: FFmpeg's name for the format.
+        track: its number, from 1; None for the default one.
     """
 
     n_samples: int | None = None
@@ -69,15 +70,15 @@ class FfmpegDecoder:
         self.channels: int = self._first.layout.nb_channels
 
     def _open(self, source: Readable, demuxer: str, track: int | None) -> None:
-        # No protocol: whatever a file names cannot be opened.
+        # No protocols, so that no file named inside can be opened.
         options = {"format_whitelist": demuxer, "protocol_whitelist": "none"}
         try:
             self._container = self._av.open(
                 source if source.seekable() else Forward(source),
                 format=demuxer,
                 options=options,
-                metadata_errors="replace",
                 buffer_size=1 << 16,
+                **self._bad_tags(),
             )
         except self._av.FFmpegError:
             self._check_index_first()
@@ -92,7 +93,11 @@ class FfmpegDecoder:
         if self._context.name in _HAVE_CHECKSUMS:
             self._context.options = {"err_detect": "crccheck+explode"}
         self._claim = self._claimed()
-        self._position = 0  # samples that were decoded
+        self._position = 0  # samples decoded so far
+
+    def _bad_tags(self) -> dict[str, Any]:
+        """Tags need not be UTF-8. From version 19 on PyAV takes them as they are."""
+        return {"metadata_errors": "replace"} if int(self._av.__version__.partition(".")[0]) < 19 else {}
 
     def _check_index_first(self) -> None:
         if self._demuxer == "mov" and not self._seekable:
@@ -107,7 +112,7 @@ class FfmpegDecoder:
             raise AudioError("it has no audio track")
         if track is not None and not 1 <= track <= len(streams):
             raise AudioError(f"there is no track {track}; it has {self._listed(streams)}")
-        default = next((s for s in streams if s.disposition & 1), streams[0])
+        default = next((s for s in streams if s.disposition.value & 1), streams[0])
         if track is None and len(streams) > 1:
             number = streams.index(default) + 1
             self._findings.warn(
@@ -129,7 +134,7 @@ class FfmpegDecoder:
         return "; ".join(f"{number}: {facts(stream)}" for number, stream in enumerate(streams, 1))
 
     def _claimed(self) -> int | None:
-        """Samples that the header claims, at the rate of the stream's decoder."""
+        """The number of samples that the header claims, at the decoder's rate."""
         stream = self._stream
         if self._demuxer not in _TELL_LENGTH or not stream.duration or not stream.time_base:
             return None
@@ -190,7 +195,7 @@ class FfmpegDecoder:
         yield from self._decoding
 
     def _decode(self) -> Iterator[Any]:
-        """Frames, as far as there are any; tells of packets that cannot be decoded."""
+        """All frames that there are; reports packets that cannot be decoded."""
         failed, reason, due = 0, "", None
         for packet in self._packets():
             try:
@@ -200,9 +205,7 @@ class FfmpegDecoder:
                 continue
             for frame in frames:
                 if failed:
-                    at_edge = (
-                        not self._position or not packet.size
-                    )  # that is the last, which empties the decoder
+                    at_edge = not self._position or not packet.size  # the last one, which flushes the decoder
                     self._tell_failed(failed, reason, at_edge)
                     failed = 0
                 due = self._check_time(frame, due)
@@ -219,7 +222,7 @@ class FfmpegDecoder:
         except (self._av.FFmpegError, ValueError) as error:
             if not self._position:
                 self._check_index_first()
-            if self._claim is None:  # else the length will tell
+            if self._claim is None:  # otherwise the length shows it
                 self._findings.damaged(f"it is damaged ({_reason(error)})", self._seconds)
 
     @property
@@ -236,7 +239,7 @@ class FfmpegDecoder:
             )
 
     def _check_time(self, frame: Any, due: int | None) -> int | None:
-        """When the next frame is due, in samples; a jump is sound that was lost."""
+        """When the next frame is due, in samples; a jump means lost sound."""
         if self._demuxer not in _EXACT or self._claim is None:
             return None
         if frame.pts is None:
@@ -270,16 +273,16 @@ def _alike(a: Any, b: Any) -> bool:
 
 
 def _rated_block(frames: list[Any]) -> RatedBlock:
-    """Frames that are alike, as one block."""
+    """Frames of one kind, as one block."""
     return frames[0].sample_rate, frame_samples(frames)
 
 
 def frame_samples(frames: list[Any]) -> Samples:
-    """Frames that are alike as [C, n]."""
+    """Frames of one kind as [C, n]."""
     name, channels = frames[0].format.name, frames[0].layout.nb_channels
     kind = name.removesuffix("p")
     if kind not in _DTYPES:
-        raise AudioError(f"its samples are of a kind that is not known here ({name})")
+        raise AudioError(f"its sample format is unknown here ({name})")
     dtype = _DTYPES[kind]
     counted = [(frame.planes, frame.samples) for frame in frames]
     if name == kind:  # interleaved

@@ -1,4 +1,4 @@
-"""What is found out about a recording while it is read: one place decides what comes of it."""
+"""What is found wrong with a recording while it is read: one place decides what to do about it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Damage:
     """A place where sound is lost.
 
     Args:
-        what: in words.
-        seconds: where, in what was read.
-        missing: samples per channel, at the recording's rate; None if nobody knows.
+        what: a description.
+        seconds: where, in the audio that was read.
+        missing: samples per channel, at the recording's rate; None if unknown.
     """
 
     what: str
@@ -37,10 +37,10 @@ class Damage:
 
 
 class Findings:
-    """Of one recording.
+    """The findings about one recording.
 
     Args:
-        damaged: ``"error"`` to raise at the first damage, ``"keep"`` to collect it and go on.
+        damaged: ``"error"`` to raise at the first damage, ``"keep"`` to record it and go on.
 
     Raises:
         AudioError: if ``damaged`` is neither.
@@ -54,14 +54,14 @@ class Findings:
         self._file = file
 
     def warn(self, what: str) -> None:
-        """Something to know; no sound is lost that the file holds."""
+        """Note something unusual; no sound in the file is lost."""
         warnings.warn(f"{shown(self._file)}: {what}", AudioWarning, stacklevel=2)
 
     def damaged(self, what: str, seconds: float, missing: int | None = None) -> None:
-        """Sound is lost here.
+        """Note that sound is lost here.
 
         Raises:
-            AudioError: unless it is to be kept.
+            AudioError: unless damaged recordings are kept.
         """
         if not self.keeps:
             raise AudioError(
@@ -71,7 +71,7 @@ class Findings:
         self.warn(f"{what} (at {seconds:.2f} s)")
 
     def account(self, missing: int) -> bool:
-        """The last damage that was told is known now to be of so many samples; False if there is none to tell."""
+        """Record how many samples the last damage cost, once known; False if there is no such damage."""
         if not self.damage or self.damage[-1].missing is not None:
             return False
         self.damage[-1] = replace(self.damage[-1], missing=missing)
@@ -86,7 +86,7 @@ def joined(blocks: Iterator[RatedBlock], sampling_rate: int, channels: int) -> I
 
 
 def _with_channels(samples: Samples, channels: int) -> Samples:
-    """Averaged to one channel, one channel repeated; else channels are left out, or silent."""
+    """To one channel by averaging, from one by repeating, else by dropping or adding (silent) channels."""
     if len(samples) == channels:
         return samples
     if channels == 1:

@@ -1,7 +1,7 @@
 """FLAC: whether a file is what its header says.
 
-libsndfile is exact and quick with files that are; it believes the header, though, and stops at the length that it
-claims. So frames are looked at here, without decoding them, and what is not plain is left to FFmpeg.
+libsndfile reads such files exactly and fast, but trusts the header and stops at the length it claims. So the
+frames are checked here, without decoding them, and anything unusual is left to FFmpeg.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _READ = 1 << 20
 _MOST_HEADER = 16  # bytes of a frame's header
 _BLOCKS = (0, 192, 576, 1152, 2304, 4608, 0, 0, *(256 << i for i in range(8)))
 _RATES = (0, 88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000, 0, 0, 0)
-_RATES_IN_FULL = {12: 1000, 13: 1, 14: 10}  # units in Hz of those that a frame spells out
-_BITS = {8: 1, 16: 4, 24: 6}  # that libsndfile reads, and what frames call them
+_RATES_IN_FULL = {12: 1000, 13: 1, 14: 10}  # units in Hz of rates written out in a frame
+_BITS = {8: 1, 16: 4, 24: 6}  # bits that libsndfile reads, and their codes in a frame
 
 
 def find_frames(data: bytes) -> int:
-    """Where two frames that follow each other begin in ``data``, which has no header; -1 for nowhere."""
+    """Where two consecutive frames begin in ``data``, which has no header; -1 if nowhere."""
     last: tuple[int, _Frame] | None = None
     at = data.find(b"\xff")
     while at >= 0:
@@ -41,14 +41,14 @@ class _Stream(NamedTuple):
     channels: int
     bits: int
     n_samples: int
-    shortest: int  # frame, in bytes; 0 if nobody knows
+    shortest: int  # frame, in bytes; 0 if unknown
     start: int  # byte of the first frame
 
 
 def is_plain(source: Source) -> bool:
-    """Whether all frames have the header's rate and channels, 8, 16 or 24 bits, and its number of samples.
+    """Whether all frames have 8, 16 or 24 bits and the header's rate, channels and number of samples.
 
-    Leaves ``source``, which can seek, at position 0.
+    Leaves ``source``, which must be seekable, at position 0.
     """
     try:
         stream = _stream(source)
@@ -60,7 +60,7 @@ def is_plain(source: Source) -> bool:
 
 
 def _stream(source: Source) -> _Stream | None:
-    """What the metadata say."""
+    """What the metadata says."""
     source.seek(0)
     if source.take(4) != b"fLaC":
         return None
@@ -81,7 +81,7 @@ def _stream(source: Source) -> _Stream | None:
 
 
 def _frames_agree(source: Source, stream: _Stream) -> bool:
-    """Looks at every frame's first bytes, and only at more where they are not the usual ones."""
+    """Checks every frame's first bytes, and the whole header only if they are unusual."""
     source.seek(stream.start)
     data = source.take(_READ)
     first = _frame(data, 0)
@@ -127,13 +127,13 @@ def _is_of(frame: _Frame, stream: _Stream) -> bool:
 
 
 def _usual_fourth_bytes(first: _Frame) -> frozenset[int]:
-    """Of headers like the first: its channels, in each way to code them, and bits."""
+    """The fourth bytes of headers like the first: its channels, in each way of coding them, and its bits."""
     codes = (1, 8, 9, 10) if first.channels == 2 else (first.channels - 1,)
     return frozenset(code << 4 | first.bits << 1 for code in codes)
 
 
 class _Frame(NamedTuple):
-    """What a frame's header says; a rate or number of bits of 0 is that of the stream."""
+    """What a frame's header says; a rate or number of bits of 0 means the stream's."""
 
     has_number: bool  # of the frame, else of its first sample
     number: int
@@ -153,7 +153,7 @@ class _Frame(NamedTuple):
 
 
 def _frame(data: bytes, at: int) -> _Frame | None:
-    """The header at ``at``, if one is there and has its checksum (RFC 9639, 9.1)."""
+    """The header at ``at``, if there is one and its checksum matches (RFC 9639, 9.1)."""
     head = data[at : at + _MOST_HEADER]
     if len(head) < 6 or head[0] != 0xFF or head[1] & 0xFE != 0xF8:
         return None

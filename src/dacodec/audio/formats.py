@@ -1,7 +1,7 @@
 """Which format a recording has, by its content and never by its name, and what reads it.
 
-The one table of that. FFmpeg is told its demuxer; none of those here opens another file, or asks what a file
-is once more.
+This is the only such table. FFmpeg is told its demuxer; none of those listed opens other files or probes the
+format again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dacodec.audio import flac, mpeg
 from dacodec.audio.source import Source
 from dacodec.errors import AudioError
 
-# Suffixes of audio files, which say what is taken from a folder and nothing else.
+# Suffixes of audio files: only for choosing files from a folder.
 AUDIO_SUFFIXES = frozenset(
     [
         *[".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf"],
@@ -28,14 +28,14 @@ Reader = Literal["containers", "flac", "ogg", "mpeg", "ffmpeg", "libsndfile"]
 
 
 class Format(NamedTuple):
-    """What reads a recording, and FFmpeg's name of it."""
+    """What reads a recording, and FFmpeg's name for its format."""
 
     reader: Reader
     demuxer: str = ""
 
 
-# What a file begins with, at which byte, and what reads it. "containers" hold plain samples, which are read here;
-# coded ones go to the demuxer.
+# First bytes of a file, at which offset, and what reads it. "containers" hold plain samples, which are read
+# here; coded audio in them goes to the demuxer.
 TABLE: list[tuple[bytes, int, Format]] = [
     (b"WAVE", 8, Format("containers", "wav")),
     (b"riff\x2e\x91\xcf\x11", 0, Format("containers", "w64")),
@@ -69,11 +69,11 @@ TABLE: list[tuple[bytes, int, Format]] = [
     (b"\x7f\xfe\x80\x01", 0, Format("ffmpeg", "dts")),
     (b"\x00\x00\x01\xba", 0, Format("ffmpeg", "mpeg")),
 ]
-_LOOKED_THROUGH = 1 << 17  # bytes in which the audio may begin behind something else
+_LOOKED_THROUGH = 1 << 17  # bytes of something else that may precede the audio
 
 
 def recognised(source: Source) -> Format:
-    """What reads ``source``, whose position 0 is moved past tags and rubbish in front of its audio.
+    """What reads ``source``, whose position 0 is moved past tags and garbage before the audio.
 
     Raises:
         AudioError: if it is empty, or only a tag.
@@ -94,7 +94,7 @@ def recognised(source: Source) -> Format:
 
 
 def _by_frames(source: Source, data: bytes, whole: bool) -> Format | None:
-    """Formats that have frames with a sync word and no header of the file; perhaps behind something else."""
+    """A format of frames with sync words and no file header, possibly preceded by something else."""
     if mpeg.begins(data, 0, whole):
         return Format("mpeg")
     if demuxer := _demuxer_of_frames(data, whole):

@@ -1,4 +1,4 @@
-"""Audio as data loaders hand it out: with its sampling rate."""
+"""Audio as data loaders return it: with its sampling rate."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def unpacked(audio: Any, sampling_rate: Any = None) -> tuple[Any, int]:
     """The array in ``audio``, and its rate in Hz.
 
     Args:
-        audio: an array, or what brings its rate: a row of Hugging Face's datasets (``{"array", "sampling_rate"}``),
-            a decoder with ``get_all_samples()`` (theirs and torchcodec's), torchcodec's ``AudioSamples``, what
-            :func:`dacodec.audio.read` gives.
-        sampling_rate: in Hz; may be left out if ``audio`` brings it.
+        audio: an array, or an object that carries its rate: a row of Hugging Face's datasets (``{"array",
+            "sampling_rate"}``), a decoder with ``get_all_samples()`` (theirs and torchcodec's), torchcodec's
+            ``AudioSamples``, or the result of :func:`dacodec.audio.read`.
+        sampling_rate: in Hz; optional if ``audio`` carries it.
 
     Raises:
-        AudioError: if there is no rate, it contradicts the audio's own, or a row holds no decoded audio.
+        AudioError: if there is no rate, it contradicts the audio's own, or a row has no decoded audio.
     """
     if hasattr(audio, "get_all_samples"):
         audio = audio.get_all_samples()
     array, own_rate = _row(audio) if isinstance(audio, Mapping) else _attributes(audio)
     if own_rate is None:
         if sampling_rate is None:
-            raise AudioError("an array does not tell its sampling rate; give it, in Hz")
+            raise AudioError("an array does not carry its sampling rate; give it, in Hz")
         return array, check_sampling_rate(sampling_rate)
     own_rate = check_sampling_rate(own_rate)
     if sampling_rate is not None and check_sampling_rate(sampling_rate) != own_rate:
@@ -42,7 +42,7 @@ def unpacked(audio: Any, sampling_rate: Any = None) -> tuple[Any, int]:
 def _row(row: Mapping[Any, Any]) -> tuple[Any, Any]:
     if row.get("array") is not None and row.get("sampling_rate") is not None:
         return row["array"], row["sampling_rate"]
-    remedy = "give its column of audio, as row['audio']"
+    remedy = "give its audio column, such as row['audio']"
     if "bytes" in row or "path" in row:
         remedy = (
             "it is not decoded: cast its column to datasets.Audio(), or read the file with dacodec.audio.read"

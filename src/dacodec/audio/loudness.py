@@ -1,4 +1,4 @@
-"""Loudness, as ITU-R BS.1770 measures it."""
+"""Loudness as defined by ITU-R BS.1770."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 from dacodec.audio.arrays import Samples, as_float, check_sampling_rate
 from dacodec.errors import AudioError
 
-_BLOCK = 1 << 16  # samples per channel that are weighted at once
+_BLOCK = 1 << 16  # samples per channel weighted at once
 _SEGMENTS_PER_SECOND = 10
 _SEGMENTS_PER_BLOCK = 4  # gating blocks of 400 ms that overlap by 75 %
-_OFFSET_LUFS = -0.691  # makes up for the weighting's gain at 997 Hz
+_OFFSET_LUFS = -0.691  # compensates the weighting's gain at 997 Hz
 _ABSOLUTE_GATE_LUFS = -70.0
 _RELATIVE_GATE = 0.1  # -10 LU
-_MIN_LOUDNESS_RATE = 100  # Hz; below, nothing is left of what the weighting lets through
+_MIN_LOUDNESS_RATE = 100  # Hz; below, the weighting lets nothing through
 _SURROUND = 1.41
 # Front channels count once, surround channels 1.41 times, the low-frequency channel not at all, in the usual
-# order of 5.0 and 5.1 files. Other numbers of channels do not tell which is which.
+# order of 5.0 and 5.1 files. Other numbers of channels do not say which is which.
 _CHANNEL_WEIGHTS = {5: (1, 1, 1, _SURROUND, _SURROUND), 6: (1, 1, 1, 0, _SURROUND, _SURROUND)}
 
 
 def loudness_lufs(samples: Any, sampling_rate: int) -> float:
     """Integrated loudness of all channels together, gated, in LUFS; -inf if all is below -70.
 
-    Audio shorter than a gating block (400 ms) is taken as one block.
+    Audio shorter than a gating block (400 ms) counts as one block.
 
     Args:
-        samples: what :func:`as_float` takes. Five and six channels are taken as 5.0 and 5.1.
+        samples: anything :func:`as_float` takes. Five and six channels are taken as 5.0 and 5.1.
         sampling_rate: Hz, at least 100.
 
     Raises:
@@ -47,17 +47,16 @@ def loudness_lufs(samples: Any, sampling_rate: int) -> float:
 
 
 def loudness_gain(samples: Any, sampling_rate: int, target_lufs: float) -> float:
-    """What to multiply all channels by to bring them to ``target_lufs``; 1.0 for silence.
+    """The gain for all channels that brings them to ``target_lufs``; 1.0 for silence.
 
-    Nothing is done about samples that the gain takes beyond full scale. Arguments and errors as
-    :func:`loudness_lufs`.
+    It does not prevent clipping. Arguments and errors as for :func:`loudness_lufs`.
     """
     loudness = loudness_lufs(samples, sampling_rate)
     return 1.0 if math.isinf(loudness) else 10 ** ((target_lufs - loudness) / 20)
 
 
 class LoudnessMeter:
-    """:func:`loudness_lufs` of audio that comes in pieces; keeps ten numbers a second."""
+    """:func:`loudness_lufs` of audio in blocks; keeps ten numbers per second."""
 
     def __init__(self, channels: int, sampling_rate: int) -> None:
         self.sampling_rate = check_sampling_rate(sampling_rate)
@@ -68,13 +67,13 @@ class LoudnessMeter:
         self._filter_state = np.zeros((channels, 4))
         self._n_samples = 0
         self._energies = array("d")  # of the finished segments of 100 ms, all channels together
-        self._open_energy = 0.0  # of the segment under way
+        self._open_energy = 0.0  # of the current segment
 
     def push(self, samples: Any) -> None:
-        """Take in the next samples [C, n], as :func:`as_float` does.
+        """Add the next samples [C, n], anything :func:`as_float` takes.
 
         Raises:
-            AudioError: as :func:`as_float`, and for another number of channels.
+            AudioError: as :func:`as_float`, and for a different number of channels.
         """
         samples = as_float(samples)
         if len(samples) != self.channels:
@@ -101,7 +100,7 @@ class LoudnessMeter:
         return segment * self.sampling_rate // _SEGMENTS_PER_SECOND
 
     def integrated_lufs(self) -> float:
-        """Loudness of everything so far, in LUFS; -inf if there is nothing above -70."""
+        """Loudness of everything so far, in LUFS; -inf if nothing is above -70."""
         energies = np.array(self._energies)
         n_blocks = len(energies) - _SEGMENTS_PER_BLOCK + 1
         if n_blocks < 1:
@@ -118,7 +117,7 @@ class LoudnessMeter:
 
 
 class _BlockFilter:
-    """A recursive filter that works on blocks of samples at once, so that NumPy can run it.
+    """A recursive filter that processes whole blocks of samples, so that NumPy can run it.
 
     The filter is s' = A s + B x, y = C s + D x, with the state s before each sample. Over a block of L
     samples both are linear in the state at its start and in its samples, with matrices made of powers of A:
@@ -161,7 +160,7 @@ class _BlockFilter:
 
 @lru_cache(maxsize=16)
 def _k_weighting(sampling_rate: int) -> _BlockFilter:
-    """The two filters of BS.1770-4, one after the other, at any rate.
+    """The two filters of BS.1770-4 in series, at any rate.
 
     The standard tabulates them for 48 kHz and asks for the same response at other rates. The table is the
     bilinear transform of two second-order sections, whose frequencies, gain and Q were found by B. De Man
@@ -174,7 +173,7 @@ def _k_weighting(sampling_rate: int) -> _BlockFilter:
         k = _warp(shelf_hz, sampling_rate)
         shelf = _section((gain, middle * k / shelf_q, k * k), (1, k / shelf_q, k * k))
     else:
-        shelf = _section((1, 0, 0), (1, 0, 0))  # it lies above everything that is there: no change
+        shelf = _section((1, 0, 0), (1, 0, 0))  # it lies above all frequencies present: no change
 
     pass_hz, pass_q = 38.13547087613982, 0.5003270373253953
     # The table does not divide this section's numerator by a0, which is a gain of 0.04 dB.
@@ -189,7 +188,7 @@ def _k_weighting(sampling_rate: int) -> _BlockFilter:
 
 
 def _warp(hz: float, sampling_rate: int) -> float:
-    """An analogue filter's frequency as the bilinear transform needs it."""
+    """An analogue filter's frequency, prewarped for the bilinear transform."""
     return math.tan(math.pi * hz / sampling_rate)
 
 
@@ -198,8 +197,8 @@ def _section(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], float]:
     """State space of a second-order section, given by its coefficients of s^2, s and 1.
 
-    The bilinear transform puts (1 - z^-1) / (1 + z^-1) for s. The state is that of the transposed direct
-    form II.
+    The bilinear transform substitutes (1 - z^-1) / (1 + z^-1) for s. The state is that of the transposed
+    direct form II.
     """
     (b0, b1, b2), (a0, a1, a2) = ((p + q + r, 2 * (r - p), p - q + r) for p, q, r in (numerator, denominator))
     b0, b1, b2, a1, a2 = b0 / a0, b1 / a0, b2 / a0, a1 / a0, a2 / a0

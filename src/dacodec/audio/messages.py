@@ -1,4 +1,4 @@
-"""What went wrong with an audio file, in words of one line."""
+"""One-line messages for errors with audio files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ File = str | os.PathLike[str] | BinaryIO
 
 @contextmanager
 def explained(doing: str, file: File) -> Iterator[None]:
-    """Turns what goes wrong inside into an :class:`AudioError` that names the file and the reason."""
+    """Turns errors inside into an :class:`AudioError` that names the file and the reason."""
     try:
         yield
     except (OSError, ValueError, TypeError, soundfile.SoundFileError) as error:
@@ -24,7 +24,7 @@ def explained(doing: str, file: File) -> Iterator[None]:
 
 
 def shown(file: File) -> str:
-    """A file's name, fit for a message of one line."""
+    """A file's name, made fit for a one-line message."""
     name = os.fspath(file) if isinstance(file, (str, os.PathLike)) else getattr(file, "name", None)
     if not isinstance(name, str):
         return "the given audio file"
@@ -35,7 +35,7 @@ def reason(error: Exception) -> str:
     if isinstance(error, soundfile.LibsndfileError):
         reason = str(error.error_string).strip().removeprefix("Error : ").rstrip(".")
         if "SF_INFO" in reason:
-            return "its header gives an impossible sampling rate, as 0 Hz"
+            return "its header gives an impossible sampling rate, such as 0 Hz"
         return f"libsndfile: {reason}"
     if isinstance(error, FileNotFoundError):
         return "there is no such file"

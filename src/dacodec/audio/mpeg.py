@@ -1,8 +1,8 @@
-"""MPEG audio, layers 1 to 3: MP3 files as they are found.
+"""MPEG audio, layers 1 to 3: MP3 files as found in the wild.
 
-A file is a row of frames, each with a header that tells its length, and anything may stand between them: tags,
-rubbish, other MP3 files. So frames are found here, one by one, and only decoded by FFmpeg. What a Xing header says
-of delay and padding holds until the next such header.
+A file is a sequence of frames, each with a header that gives its length, and anything may come between them:
+tags, garbage, other MP3 files. So the frames are found here, one by one, and FFmpeg only decodes them. The
+delay and padding in a Xing header hold until the next such header.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DECODER_DELAY = 529  # samples that every decoder adds to the encoder's delay
 _GATHERED = 1 << 14
 
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
-_RESERVOIR = 10  # frames that one may refer back to
+_RESERVOIR = 10  # frames that a frame may refer back to
 _RATES = (44100, 48000, 32000)
 _KBPS = {  # by (MPEG 1, layer)
     (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -47,7 +47,7 @@ class FrameHeader(NamedTuple):
 
 
 def frame_header(data: bytes, at: int = 0) -> FrameHeader | None:
-    """The header of 4 bytes at ``at``; None if there is none, or one of free format."""
+    """The 4-byte header at ``at``; None if there is none, or it is of free format."""
     return _header(data[at : at + 4])
 
 
@@ -86,10 +86,10 @@ def _alike(a: FrameHeader, b: FrameHeader) -> bool:
 
 
 def begins(data: bytes, at: int, whole: bool) -> bool:
-    """Whether frames begin at ``at``: three of a kind, or as many as there are before a tag or the end.
+    """Whether frames begin at ``at``: three of a kind, or as many as come before a tag or the end.
 
     Args:
-        whole: ``data`` goes to the end of the file.
+        whole: ``data`` reaches to the end of the file.
     """
     first = header = frame_header(data, at)
     found = 0
@@ -104,7 +104,7 @@ def begins(data: bytes, at: int, whole: bool) -> bool:
 
 
 def find(data: bytes, start: int, whole: bool) -> int:
-    """Where frames begin from ``start`` on; -1 for nowhere."""
+    """Where frames begin from ``start`` on; -1 if nowhere."""
     at = data.find(b"\xff", start)
     while at >= 0 and not begins(data, at, whole):
         at = data.find(b"\xff", at + 1)
@@ -112,7 +112,7 @@ def find(data: bytes, start: int, whole: bool) -> int:
 
 
 def tag_bytes(data: bytes, at: int = 0) -> int:
-    """Length of the tag (ID3, APE) that begins at ``at``; 0 if none does."""
+    """Length of the tag (ID3, APE) that begins at ``at``; 0 if there is none."""
     if data[at : at + 3] == b"ID3" and len(data) >= at + 10 and max(data[at + 6 : at + 10]) < 0x80:
         size = 0
         for byte in data[at + 6 : at + 10]:
@@ -122,7 +122,7 @@ def tag_bytes(data: bytes, at: int = 0) -> int:
         size, _, flags = struct.unpack_from("<III", data, at + 12)
         return (
             32 + size if flags & 0x20000000 else 32
-        )  # a header counts what follows it, a footer what was before
+        )  # a header counts what follows it, a footer what precedes it
     if data[at : at + 11] == b"LYRICSBEGIN":
         end = max(data.find(b"LYRICSEND", at), data.find(b"LYRICS200", at))
         return end + 9 - at if end >= 0 else 11
@@ -134,12 +134,12 @@ def _is_tag(data: bytes, at: int) -> bool:
 
 
 class Frames:
-    """The frames of a file, found one after the other; the rest is passed over."""
+    """The frames of a file, found one by one; the rest is skipped."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._data, self._at, self._ended = b"", 0, False
-        self.rubbish = 0  # bytes between frames that are no tag
+        self.rubbish = 0  # bytes between frames that are not a tag
         self.is_cut = False  # within the last frame
 
     def __iter__(self) -> Iterator[tuple[FrameHeader, bytes]]:
@@ -164,7 +164,7 @@ class Frames:
                 self._find_next()
 
     def _find_next(self) -> None:
-        """To where frames or a tag begin, or as far as can be told yet."""
+        """Move to where frames or a tag begin, or as far as can be said yet."""
         at = find(self._data, self._at + 1, self._ended)
         if at < 0:
             at = len(self._data) if self._ended else max(self._at + 1, len(self._data) - 3 * _MOST_FRAME)
@@ -194,22 +194,22 @@ class Frames:
 
 
 class XingHeader(NamedTuple):
-    """What the first frame says of those after it."""
+    """What the first frame says about those after it."""
 
     n_frames: int | None
-    delay: int  # samples that the encoder put in front
-    padding: int  # and behind
+    delay: int  # samples that the encoder added at the start
+    padding: int  # and at the end
 
 
 def xing_header(header: FrameHeader, frame: bytes) -> XingHeader | None:
-    """What ``frame`` says, if it is one that holds no sound (Xing, Info, VBRI)."""
+    """The contents of ``frame`` if it is a header frame without sound (Xing, Info, VBRI)."""
     if header.layer != 3:
         return None
     at = 4 + header.side_bytes
     if frame[36:40] == b"VBRI":
         return XingHeader(struct.unpack_from(">I", frame.ljust(64, b"\0"), 50)[0] or None, 0, 0)
     if frame[at : at + 4] not in (b"Xing", b"Info"):
-        at += 2  # behind a checksum
+        at += 2  # after a checksum
         if frame[at : at + 4] not in (b"Xing", b"Info"):
             return None
     frame = frame.ljust(at + 160, b"\0")
@@ -225,7 +225,7 @@ def xing_header(header: FrameHeader, frame: bytes) -> XingHeader | None:
 
 
 class _Part:
-    """One file among those that were joined: its frames are counted, its delay and padding taken off."""
+    """One of several concatenated files: counts its frames, removes its delay and padding."""
 
     def __init__(self, xing: XingHeader | None = None, n_samples: int = 0) -> None:
         self.claim = xing.n_frames if xing else None
@@ -233,24 +233,24 @@ class _Part:
         skip = xing.delay + _DECODER_DELAY if xing and xing.delay else 0
         self._padding = max(0, xing.padding - _DECODER_DELAY) if xing and xing.delay else 0
         if xing and xing.n_frames and xing.n_frames * n_samples <= skip + self._padding:
-            skip = self._padding = 0  # there would be nothing left
+            skip = self._padding = 0  # otherwise nothing would be left
         self._trimmer = Trimmer(skip, self._padding)
 
     def push(self, block: RatedBlock) -> Iterator[RatedBlock]:
         return self._trimmer.push(block)
 
     def rest(self) -> Iterator[RatedBlock]:
-        """What was held back, without the padding if the frames are those that the header counts."""
+        """The samples held back, without the padding if the number of frames is the header's."""
         return self._trimmer.rest(self._padding if self.is_whole else 0)
 
     @property
     def is_whole(self) -> bool:
-        """Within a frame: some encoders count the one of the header, too."""
+        """To within a frame: some encoders count the header's own, too."""
         return self.claim is None or abs(self.claim - self.n_frames) <= 1
 
 
 class MpegDecoder:
-    """MPEG audio from ``source``, which stands where the frames begin, or what is in front of them."""
+    """Decodes MPEG audio from ``source``, positioned at the first frame or what precedes it."""
 
     n_samples: int | None = None
     is_finite = False
@@ -267,7 +267,7 @@ class MpegDecoder:
         self.sampling_rate, self.channels = self._first[0].sampling_rate, self._first[0].channels
         self._kind = (self._first[0].layer, self.sampling_rate, self.channels)
         self._decoder: Any = None
-        self._before: list[bytes] = []  # the last frames that were decoded
+        self._before: list[bytes] = []  # the last frames decoded
         self._failed = 0  # frames in a row
         self._position = 0
 
@@ -287,13 +287,13 @@ class MpegDecoder:
         yield from self._finished(part)
         if self._found.rubbish:
             self._findings.warn(
-                f"{self._found.rubbish} bytes of something else between its frames were passed over"
+                f"{self._found.rubbish} bytes of something else between its frames were skipped"
             )
         if self._found.is_cut:
             self._findings.warn("it was cut off within its last frame; what is whole is read")
 
     def _runs(self) -> Iterator[tuple[XingHeader | None, list[tuple[FrameHeader, bytes]]]]:
-        """Frames that are alike, some at a time; a header comes before those that it counts."""
+        """Runs of frames of one kind; a header comes before the frames it counts."""
         run: list[tuple[FrameHeader, bytes]] = []
         xing: XingHeader | None = None
         assert self._first is not None
@@ -318,11 +318,11 @@ class MpegDecoder:
         yield from part.rest()
 
     def _decoded(self, frames: list[tuple[FrameHeader, bytes]]) -> RatedBlock | None:
-        """Frames that are alike as samples; those that cannot be decoded are left out and told of."""
+        """Frames of one kind as samples; those that cannot be decoded are left out and reported."""
         header, context = frames[0][0], self._context(frames[0][0])
         data = [frame for _, frame in frames]
         try:
-            decoded = context.decode(self._av.Packet(b"".join(data)))  # at once, which is quicker
+            decoded = context.decode(self._av.Packet(b"".join(data)))  # all at once, which is faster
         except (self._av.FFmpegError, ValueError):
             decoded = []
         if len(decoded) == len(frames) and not self._failed:
@@ -335,7 +335,7 @@ class MpegDecoder:
     def _one_by_one(self, header: FrameHeader, data: list[bytes]) -> list[Any]:
         self._decoder = None
         context, decoded = self._context(header), []
-        for frame in self._before:  # what the next ones may refer to
+        for frame in self._before:  # which the next ones may refer to
             with contextlib.suppress(self._av.FFmpegError, ValueError):
                 context.decode(self._av.Packet(frame))
         for frame in data:

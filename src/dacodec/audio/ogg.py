@@ -1,7 +1,7 @@
 """Ogg: pages, and the links of a chain, each of which is a recording of its own.
 
-Internet radio begins a new link at every title. FFmpeg, and libsndfile, read one; so they are taken apart here, on
-the way, and what is damaged is found by the pages' checksums and numbers.
+Internet radio starts a new link at every title. FFmpeg and libsndfile read only one, so links are separated
+here as they are read, and damage is detected by the pages' checksums and numbers.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dacodec.errors import AudioError
 _READ = 1 << 16
 _HEADER = 27  # bytes, before the table of segments
 _FIRST, _LAST = 2, 4  # flags: a stream begins, or ends, with this page
-_HELD = 1 << 14  # samples at the end of which some may be padding: as much as some packets hold
-_OPUS_RATES = (8000, 12000, 16000, 24000)  # that Opus can be decoded at, below its own 48000
+_HELD = 1 << 14  # samples at the end that may be padding: as many as some packets hold
+_OPUS_RATES = (8000, 12000, 16000, 24000)  # rates at which Opus can be decoded, besides its own 48000
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -39,7 +39,7 @@ class Page(NamedTuple):
 
 
 def checksum(page: bytes) -> int:
-    """CRC-32 as Ogg has it: zlib's, with all bits in the other order."""
+    """Ogg's CRC-32: zlib's with all bits reversed."""
     reflected = (
         zlib.crc32((page[:22] + b"\0\0\0\0" + page[26:]).translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     )
@@ -47,13 +47,13 @@ def checksum(page: bytes) -> int:
 
 
 class _Pages:
-    """Whole pages of ``source``, in their order; notes what is missing between them."""
+    """The complete pages of ``source``, in order; notes what is missing between them."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._data, self._at, self._ended = b"", 0, False
         self._numbers: dict[int, int] = {}  # last page of each stream
-        self.damage = ""  # what was found, until somebody takes it
+        self.damage = ""  # what was found, until it is fetched
         self.is_cut = False  # within the last page
 
     def __iter__(self) -> Iterator[Page]:
@@ -70,7 +70,7 @@ class _Pages:
                 return
 
     def _page(self) -> Page | None:
-        """The page that begins here, if one does and is sound."""
+        """The page that begins here, if there is an undamaged one."""
         if not self._have(_HEADER) or not self._data.startswith(b"OggS", self._at):
             return None
         n_segments = self._data[self._at + 26]
@@ -87,9 +87,9 @@ class _Pages:
         return Page(page, flags, granule, serial, number)
 
     def _resynchronise(self) -> bool:
-        """To the next page, if there is one."""
+        """Move to the next page, if there is one."""
         while (at := self._data.find(b"OggS", self._at + 1)) < 0:
-            self._at = max(self._at, len(self._data) - 4)  # what is searched includes the next three bytes
+            self._at = max(self._at, len(self._data) - 4)  # the pattern may straddle reads
             if not self._have(5):
                 return False
         self._at, self.is_cut = at, False
@@ -97,7 +97,7 @@ class _Pages:
         return True
 
     def _have(self, n: int) -> bool:
-        """Whether there are ``n`` more bytes; reads them."""
+        """Read ahead to ``n`` more bytes; whether there are as many."""
         while len(self._data) - self._at < n and not self._ended:
             more = self._source.read(_READ)
             self._ended = not more
@@ -106,23 +106,23 @@ class _Pages:
 
 
 class _Link:
-    """The pages of one link, as a file that can be read forward."""
+    """The pages of one link, as a forward-only file."""
 
     def __init__(self, first: Page, pages: Iterator[Page]) -> None:
         self._page: Page | None = first
         self._pages = pages
         self._serial = first.serial
-        self._begun = False  # there was a page that is no first one
+        self._begun = False  # a page other than a stream's first has come
         self._rest = b""
-        self.next: Page | None = None  # the first one of the link after this
+        self.next: Page | None = None  # the first page of the next link
         self.tells_end = first.body.startswith((b"OpusHead", b"\x01vorbis"))
-        # Samples that the encoder put in front, which FFmpeg takes off.
+        # Samples that the encoder added at the start, which FFmpeg removes.
         self.delay = struct.unpack_from("<H", first.body, 10)[0] if first.body[:8] == b"OpusHead" else 0
-        self._granule = 0  # last one: how many samples there are up to here
+        self._granule = 0  # of the last page: the number of samples up to its end
 
     def read(self, n: int) -> bytes:
         if not self._rest and self._page is not None:
-            # How much of the end is padding is worked out here: FFmpeg takes off too much of Vorbis.
+            # The padding at the end is computed here: FFmpeg removes too much from Vorbis.
             self._rest = _without_end(self._page) if self.tells_end else self._page.data
             self._advance()
         data, self._rest = self._rest[:n], self._rest[n:]
@@ -138,7 +138,7 @@ class _Link:
             self.next, self._page = self._page, None
 
     def pass_over(self) -> None:
-        """What was not read."""
+        """Skip what was not read."""
         while self._page is not None:
             self._advance()
 
@@ -153,7 +153,7 @@ class _Link:
 
 
 class OggDecoder:
-    """All links of an Ogg file, one after the other."""
+    """Decodes all links of an Ogg file in turn."""
 
     n_samples: int | None = None
     is_finite = False
@@ -225,7 +225,7 @@ class OggDecoder:
 
 
 def _without_end(page: Page) -> bytes:
-    """The page without the mark that it is the last."""
+    """The page without its end-of-stream flag."""
     if not page.flags & _LAST:
         return page.data
     data = page.data[:5] + bytes([page.flags & ~_LAST]) + page.data[6:]
@@ -233,7 +233,7 @@ def _without_end(page: Page) -> bytes:
 
 
 def _opus_rate(head: bytes) -> int | None:
-    """The rate that Opus is decoded at: the lowest it knows that holds what it was made from."""
+    """The rate at which to decode Opus: the lowest it supports that covers the original's."""
     if head[:8] != b"OpusHead" or len(head) < 16:
         return None
     made_from = struct.unpack_from("<I", head, 12)[0]

@@ -1,4 +1,4 @@
-"""Bare samples, interleaved: what programs pass through pipes."""
+"""Raw interleaved samples, as programs pass them through pipes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pcm_blocks(file: BinaryIO, channels: int, format: SampleFormat) -> Iterator[
     """Blocks [C, n] as they arrive."""
     dtype = _dtype(format)
     size = dtype.itemsize * channels
-    # One read of what is there, where the file knows how: a live source is not held up.
+    # Read only what is available, if the file can do that: a live source is not delayed.
     take = getattr(file, "read1", file.read)
     rest = b""
     while data := take(_READ_BYTES):
@@ -46,13 +46,13 @@ def pcm_blocks(file: BinaryIO, channels: int, format: SampleFormat) -> Iterator[
 
 
 def pcm_bytes(samples: Samples, format: SampleFormat) -> bytes:
-    """``samples`` [C, n], interleaved. Integers are rounded, and clipped to what they hold."""
+    """``samples`` [C, n] interleaved. For integer formats they are rounded and clipped."""
     values = quantized(samples, _BITS[format]) if format in _BITS else samples
     return bytes(values.T.astype(_dtype(format)).tobytes())
 
 
 def quantized(samples: Samples, bits: int) -> NDArray[np.int64]:
-    """Rounded to the nearest of ``bits`` bits, and clipped."""
+    """Rounded to integers of ``bits`` bits, and clipped."""
     full_scale = 2.0 ** (bits - 1)
     integers = np.rint(samples * full_scale, dtype=np.float64).clip(-full_scale, full_scale - 1)
     return np.asarray(integers.astype(np.int64))

@@ -1,4 +1,4 @@
-"""Plain samples out of the files that hold them."""
+"""Reading plain samples from the files that hold them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _READ = 1 << 17  # bytes
 
 
 class PcmFileDecoder:
-    """The samples of ``content``, where ``source`` stands."""
+    """Reads the samples of ``content`` from the position of ``source`` on."""
 
     def __init__(self, source: Source, content: Content, findings: Findings) -> None:
         assert content.sample is not None
@@ -34,7 +34,7 @@ class PcmFileDecoder:
                 self.n_samples = self._n_within(claim)
 
     def _n_within(self, claim: int) -> int | None:
-        """Samples that are claimed, and that is all there are; None if more follow."""
+        """The claimed number of samples, if there are no more; None if more follow."""
         position = self._source.tell()
         self._source.seek(self._content.start + claim)
         more = what_follows(self._source, self._content.pads) == "audio" or next_file(
@@ -71,7 +71,7 @@ class PcmFileDecoder:
             )
 
     def _following(self) -> PcmFileDecoder | None:
-        """Of a file that was joined to the end of this one."""
+        """The decoder of a file appended to this one, if there is any."""
         if not next_file(self._source, self._content):
             return None
         self._source.begin()

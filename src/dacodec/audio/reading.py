@@ -32,7 +32,7 @@ class _Pair(NamedTuple):
 
 
 class Audio(_Pair):
-    """``samples`` [C, T] and ``sampling_rate`` in Hz; ``damage`` tells what is missing of a damaged file."""
+    """``samples`` [C, T] and ``sampling_rate`` in Hz; ``damage`` lists what a damaged file lacks."""
 
     damage: Sequence[Damage] = ()
 
@@ -40,29 +40,30 @@ class Audio(_Pair):
 def read(file: File, *, damaged: Damaged = "error", track: int | None = None) -> Audio:
     """Read a whole recording.
 
-    Never less than the file holds without an error or a warning, and never refused when its sound can be had
-    whole. What a header claims is a promise for plain samples, FLAC and other lossless formats, and m4a to a packet:
-    if there is less, it is an error. For MP3, Ogg and other coded audio it is a hint. If there is more than
-    claimed, anywhere, all is read, with a warning. Encoder delay and padding are taken off where the file tells
-    of them. Rates and channels that change on the way are converted to what the file begins with, with a warning.
+    No sound in the file is dropped without an error or a warning, and no file is refused whose sound is
+    complete. A length claimed by a header is binding for plain samples, FLAC and other lossless formats, and
+    for m4a to within a packet: if there is less, that is an error. For MP3, Ogg and other coded audio it is a
+    hint. If there is more than claimed, in any format, all is read, with a warning. Encoder delay and padding
+    are removed if the file states them. If rate or channels change midway, all is converted to those of the
+    beginning, with a warning.
 
     Args:
-        file: path, or a binary file object, which is read from where it stands; a pipe, too, where the format
-            can be read forward. Its name decides nothing.
-        damaged: ``"error"`` to refuse a damaged file, ``"keep"`` to take what can be decoded of it; the result's
-            ``damage`` tells where, in seconds, how much is missing.
-        track: which of several audio tracks, from 1; left out, the default one.
+        file: path, or a binary file object, which is read from its current position; also a pipe, if the
+            format can be read forward. The name is ignored; the content decides.
+        damaged: ``"error"`` to refuse a damaged file, ``"keep"`` to take what can be decoded; the result's
+            ``damage`` says where, in seconds, and how much is missing.
+        track: which of several audio tracks, from 1; by default the file's default one.
 
     Returns:
-        The file's samples [C, T] and sampling rate. Formats are listed in ``dacodec.audio.formats``: all that people
-        have, by our own reader of plain samples, libsndfile, and FFmpeg in PyAV.
+        The file's samples [C, T] and sampling rate. Formats are listed in ``dacodec.audio.formats``; they are
+        read by our own reader of plain samples, libsndfile, and FFmpeg in PyAV.
 
     Raises:
-        AudioError: if there is no such file, or it cannot be read, is not audio, is empty, is damaged, has more than
-            255 channels, an impossible rate, NaN or infinity.
+        AudioError: if the file does not exist, cannot be read, is not audio, is empty or damaged, has more
+            than 255 channels or an impossible rate, or contains NaN or infinity.
 
     Warns:
-        AudioWarning: of what must be known and is no error.
+        AudioWarning: for anything unusual that is not an error.
     """
     with AudioReader(file, damaged=damaged, track=track) as reader:
         audio = Audio(np.concatenate(list(reader.blocks()), axis=1), reader.sampling_rate)
@@ -71,7 +72,7 @@ def read(file: File, *, damaged: Damaged = "error", track: int | None = None) ->
 
 
 class AudioReader:
-    """The same, block by block in constant memory. Close it, or use it as a context manager.
+    """:func:`read`, block by block in constant memory. Close it, or use it as a context manager.
 
     Args:
         file, damaged, track: as for :func:`read`.
@@ -79,7 +80,7 @@ class AudioReader:
     Attributes:
         sampling_rate: in Hz.
         channels: C.
-        n_samples: samples per channel; None where only the end will tell.
+        n_samples: samples per channel; None if known only at the end.
 
     Raises:
         AudioError: here and on reading, as :func:`read`.
@@ -100,11 +101,11 @@ class AudioReader:
 
     @property
     def damage(self) -> list[Damage]:
-        """What is missing of a damaged file, as far as it was read."""
+        """What is missing from a damaged file, as far as it was read."""
         return self._findings.damage
 
     def blocks(self) -> Iterator[Samples]:
-        """All samples, once, in blocks [C, n]."""
+        """All samples in blocks [C, n]; can be called once."""
         with explained("read", self._file):
             position = 0
             for block in joined(self._decoder.blocks(), self.sampling_rate, self.channels):
@@ -129,7 +130,7 @@ class AudioReader:
 
 
 class PcmReader:
-    """Bare samples from ``file``, as programs pass them through pipes; otherwise like :class:`AudioReader`."""
+    """Raw samples from ``file``, as programs pass them through pipes; otherwise like :class:`AudioReader`."""
 
     n_samples: int | None = None
 
@@ -141,7 +142,7 @@ class PcmReader:
         self._file, self._format = file, format
 
     def blocks(self) -> Iterator[Samples]:
-        """As :meth:`AudioReader.blocks`; a block is whatever a read gives, so a live source is not held up."""
+        """As :meth:`AudioReader.blocks`; a block is what one read returns: live audio is not delayed."""
         position = 0
         with explained("read", self._file):
             for block in pcm_blocks(self._file, self.channels, self._format):
@@ -152,7 +153,7 @@ class PcmReader:
                 raise AudioError("it holds no samples")
 
     def close(self) -> None:
-        """The file is its owner's to close."""
+        """Does nothing: the file's owner closes it."""
 
 
 class _Decoder(Protocol):
@@ -185,7 +186,7 @@ def _decoder(source: Source, findings: Findings, track: int | None) -> _Decoder:
 
 
 def _contained(source: Source, format: Format, findings: Findings, track: int | None) -> _Decoder:
-    """What a file for plain samples holds: those, or something coded that FFmpeg reads."""
+    """The decoder of a file for plain samples, or for coded audio in one, which FFmpeg reads."""
     content = parse(source)
     if content is None:
         raise AudioError("its header is damaged")
@@ -204,7 +205,7 @@ def _contained(source: Source, format: Format, findings: Findings, track: int | 
 
 
 class _Claimed:
-    """``decoder``, and a look at whether the coded audio is as long as the header of its container claims."""
+    """``decoder``, plus a check that the coded audio is as long as its container's header claims."""
 
     def __init__(self, decoder: FfmpegDecoder, source: Source, content: Content, findings: Findings) -> None:
         self.is_finite = decoder.is_finite
@@ -236,7 +237,7 @@ class _Claimed:
 
 def _unknown(source: Source, findings: Findings) -> _Decoder:
     head = source.peek(3)
-    # libsndfile would take these for MP3, and fill the terminal.
+    # libsndfile would take these for MP3 and flood the terminal with messages.
     like_mp3 = head == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0")
     if source.seekable() and not like_mp3:
         with contextlib.suppress(soundfile.LibsndfileError):

@@ -1,14 +1,14 @@
-"""Sampling rate conversion that gives the same samples in one piece or in many.
+"""Sampling rate conversion with the same result for a whole signal and for any pieces of it.
 
-Output ``n`` stands at the instant ``n * from_rate / to_rate`` of the input and is the input there, interpolated by
-a sinc with a Kaiser window:
+Output ``n`` is the input at the instant ``n * from_rate / to_rate``, interpolated by a sinc with a Kaiser
+window:
 
     y[n] = sum over k of x[k] * h(n * from_rate / to_rate - k)
 
 With from_rate / to_rate = M / L in lowest terms, the instants repeat relative to the input every L outputs and M
-inputs. So L outputs are one product of a window of the input with a fixed matrix, and many of them one GEMM: in
-float64, so that how a signal is cut shows in the 16th digit only. Where the package was installed with a compiler,
-compiled.py does the same sums in float32; this is their reference, and what runs without.
+inputs. So L outputs are the product of a window of the input with a fixed matrix, and many of them one GEMM:
+in float64, so that how a signal is cut shows in the 16th digit only. With a compiler, compiled.py does the
+same sums in float32; this is its reference, and the fallback.
 
 Source: J. O. Smith, "Digital Audio Resampling" (CCRMA); J. F. Kaiser's window and its design formula.
 """
@@ -27,35 +27,35 @@ from numpy.typing import NDArray
 from dacodec.audio import compiled
 from dacodec.audio.arrays import Samples, as_float, check_sampling_rate
 
-# Of the lower of the two Nyquist frequencies: what passes unchanged, and where the stop band begins.
+# Edges of the pass band and the stop band, relative to the lower of the two Nyquist frequencies.
 PASSBAND, STOPBAND = 0.92, 1.0
 ATTENUATION_DB = 110.0
 _BETA = 0.1102 * (ATTENUATION_DB - 8.7)
-# Ratios with more phases than this get their coefficients sample by sample; no usual pair of rates does.
+# Ratios with more phases than this compute their coefficients sample by sample; no common pair of rates has.
 _MOST_PHASES = 2048
 _AT_ONCE = 1 << 14  # outputs; bounds the memory of one product
 
 
 def resampled_length(n_samples: int, from_rate: int, to_rate: int) -> int:
-    """Samples that ``n_samples`` at ``from_rate`` become at ``to_rate``: rounded up.
+    """The number of samples that ``n_samples`` at ``from_rate`` become at ``to_rate``, rounded up.
 
-    So the last sample is always covered, and there and back again is never shorter than it was.
+    So the last sample is always covered, and a round trip is never shorter than the original.
     """
     return -(-n_samples * to_rate // from_rate)
 
 
 @dataclass(frozen=True)
 class ResamplerState:
-    """Where a signal stands: a plain value, which may be copied and stored."""
+    """The position in a signal: a plain value, which may be copied and stored."""
 
-    tail: Samples  # [C, n], the input that outputs to come still need
+    tail: Samples  # [C, n], the input that later outputs still need
     origin: int  # index of the tail's first sample in the signal; before the signal there are zeros
     n_output: int = 0
 
 
 @dataclass(frozen=True)
 class Resampler:
-    """From one rate to another, both in Hz. Immutable: what belongs to a signal is in its state."""
+    """Converts from one rate to another, both in Hz. Immutable: each signal has a state of its own."""
 
     from_rate: int
     to_rate: int
@@ -68,7 +68,7 @@ class Resampler:
 
     @cached_property
     def reach(self) -> int:
-        """Input samples that an output depends on, to each side of its instant: the look-ahead, too."""
+        """Input samples that an output depends on, on each side of its instant; so also the look-ahead."""
         if self.from_rate == self.to_rate:
             return 0
         taps = (ATTENUATION_DB - 8) / (2.285 * math.pi * (STOPBAND - PASSBAND) * self._lower_nyquist)
@@ -76,23 +76,23 @@ class Resampler:
 
     @property
     def _lower_nyquist(self) -> float:
-        """The lower of the two Nyquist frequencies, as a share of the input's."""
+        """The lower of the two Nyquist frequencies, as a fraction of the input's."""
         return min(1.0, self.to_rate / self.from_rate)
 
     def start(self, n_channels: int) -> ResamplerState:
         return ResamplerState(np.zeros((n_channels, self.reach), np.float32), -self.reach)
 
     def first_input(self, n_output: int) -> int:
-        """The first input sample that it takes to go on from output ``n_output``; may be below 0."""
+        """The first input sample needed to continue with output ``n_output``; may be below 0."""
         down, up = self.ratio
         return n_output // up * down - self.reach
 
     def start_at(self, n_channels: int, n_output: int) -> ResamplerState:
-        """In the middle of a signal: ``n_output`` comes next, and the input from :meth:`first_input` on."""
+        """A state in mid-signal: the next output is ``n_output``, the next input :meth:`first_input`."""
         return ResamplerState(np.zeros((n_channels, 0), np.float32), self.first_input(n_output), n_output)
 
     def push(self, samples: Samples, state: ResamplerState | None = None) -> tuple[Samples, ResamplerState]:
-        """The outputs that ``samples`` [C, T], T any number, make possible, and the state after them."""
+        """The outputs that ``samples`` [C, T], T any number, complete, and the state after them."""
         state = state or self.start(len(samples))
         state = replace(state, tail=np.concatenate([state.tail, samples], axis=1))
         # Output n reads inputs up to floor(n * M / L) + reach.
@@ -101,9 +101,9 @@ class Resampler:
         return self._advance(state, max(ready, state.n_output))
 
     def flush(self, state: ResamplerState) -> Samples:
-        """The outputs left at the end of the signal, which is followed by zeros.
+        """The remaining outputs at the end of the signal, which zeros follow.
 
-        All outputs together are :func:`resampled_length` of all inputs.
+        In all there are :func:`resampled_length` outputs.
         """
         n_input = state.origin + state.tail.shape[1]
         return self._advance(state, resampled_length(n_input, self.from_rate, self.to_rate))[0]
@@ -186,12 +186,12 @@ def resample(samples: Any, from_rate: int, to_rate: int) -> Samples:
     """Audio at another sampling rate.
 
     Args:
-        samples: what :func:`~dacodec.audio.as_float` takes.
+        samples: anything :func:`~dacodec.audio.as_float` takes.
         from_rate, to_rate: Hz.
 
     Returns:
-        [C, resampled_length(T, from_rate, to_rate)], in time with the input: sample 0 of both is the same
-        instant. The input is taken as 0 before its first and after its last sample.
+        [C, resampled_length(T, from_rate, to_rate)], aligned with the input: sample 0 of both is the same
+        instant. The input counts as 0 before its first and after its last sample.
 
     Raises:
         AudioError: as :func:`~dacodec.audio.as_float` and :func:`~dacodec.audio.check_sampling_rate`.
@@ -205,9 +205,9 @@ def resample(samples: Any, from_rate: int, to_rate: int) -> Samples:
 def resample_blocks(
     blocks: Iterable[Samples], from_rate: int, to_rate: int, first_output: int = 0
 ) -> Iterator[Samples]:
-    """The same for a signal that comes in blocks [C, T].
+    """:func:`resample` for a signal in blocks [C, T].
 
-    With ``first_output`` only from that output on; the blocks begin with :meth:`Resampler.first_input`.
+    With ``first_output``, only from that output on; the blocks then begin with :meth:`Resampler.first_input`.
     """
     resampler = Resampler(from_rate, to_rate)
     state = None

@@ -21,7 +21,7 @@ def to_float(data: bytes, sample: SampleType, channels: int) -> Samples:
         return np.ascontiguousarray(_g711(kind)[codes], np.float32)
     if kind == "float":
         values = np.frombuffer(data, f"{order}f{n_bytes}").reshape(-1, channels).T
-        with np.errstate(over="ignore"):  # becomes infinity, which is reported with its place
+        with np.errstate(over="ignore"):  # becomes infinity, which is reported with its position
             return np.ascontiguousarray(values, np.float32)
     if n_bytes == 1:
         integers = np.frombuffer(data, np.int8) if kind == "integer" else np.frombuffer(data, np.uint8)
@@ -39,9 +39,9 @@ def scaled(integers: NDArray[Any], bits: int) -> Samples:
 
 
 def _upper_32_bits(data: bytes, n_bytes: int, big_endian: bool) -> NDArray[np.int32]:
-    """Of integers of 3 or 5 to 8 bytes; 3 are shifted up."""
+    """The upper 32 bits of integers of 3 or 5 to 8 bytes; 3 bytes are shifted up."""
     if n_bytes == 3:
-        # Each as an integer of 4 bytes, of which the lowest belongs to its neighbour and is cleared.
+        # Each read as 4 bytes, of which the lowest belongs to its neighbour and is cleared.
         padded = data + b"\0" if big_endian else b"\0" + data
         overlapping = np.ndarray((len(data) // 3,), ">i4" if big_endian else "<i4", padded, strides=(3,))
         return np.asarray(overlapping & np.int32(-256))

@@ -1,4 +1,4 @@
-"""Reading by libsndfile: plain FLAC, and what nothing else here knows."""
+"""Reading by libsndfile: plain FLAC, and formats that nothing else here knows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dacodec.audio.findings import Findings, RatedBlock
 from dacodec.audio.messages import reason
 from dacodec.audio.source import Source
 
-_BLOCK = 1 << 15  # samples per channel that are read at once
+_BLOCK = 1 << 15  # samples per channel read at once
 _UNKNOWN_FRAMES = 1 << 62  # beyond this, a length is no claim
 
 
 class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """Read from front to back only.
 
-    After each read soundfile seeks to where it should be anyway, and that fails at the end of a FLAC file
-    whose header does not know its length.
+    After each read, soundfile seeks to where it already is, which fails at the end of a FLAC file whose
+    header does not give its length.
     """
 
     def seekable(self) -> bool:
@@ -27,12 +27,12 @@ class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has 
 
 
 class SndfileDecoder:
-    """What ``source``, which can seek, holds from position 0 on."""
+    """Decodes ``source``, which must be seekable, from position 0 on."""
 
     def __init__(self, source: Source, findings: Findings) -> None:
         descriptor = source.descriptor()
         source.seek(0)
-        # Never by name, which would decide the format.
+        # Never by name, which would determine the format.
         self._sound = _ForwardFile(source if descriptor is None else descriptor)
         self._findings = findings
         self.sampling_rate: int = self._sound.samplerate
@@ -42,7 +42,7 @@ class SndfileDecoder:
         self.n_samples = frames if frames < _UNKNOWN_FRAMES else None
 
     def blocks(self) -> Iterator[RatedBlock]:
-        # Nothing is allocated by what the header claims.
+        # Nothing is allocated according to the header's claims.
         length = 0
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The bytes of a recording: looked at, then read on, from a file or a pipe."""
+"""The bytes of a recording, from a file or a pipe: inspected first, then read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SKIPPED_AT_ONCE = 1 << 20
 
 
 class Source:
-    """A file from where it stands. What cannot seek can be gone back in until :meth:`release`.
+    """A file from its current position on. An unseekable one can be rewound until :meth:`release`.
 
-    It is a file object itself, as far as FFmpeg and libsndfile need one; position 0 is where it began.
+    It is itself a file object, as far as FFmpeg and libsndfile need one; position 0 is where it began.
 
     Args:
         file: path, or a binary file object, which stays open.
@@ -32,20 +32,20 @@ class Source:
             self._file.seek(self._origin)
         self._take = getattr(
             self._file, "read1", self._file.read
-        )  # what is there: a live source is not held up
-        self._ahead = b""  # looked at, but not read yet
+        )  # returns what is available: a live source is not delayed
+        self._ahead = b""  # peeked at, but not read yet
         self._kept: bytearray | None = (
             None if self._seekable else bytearray()
-        )  # read, but wanted again perhaps
+        )  # read, but possibly needed again
         self._position = 0
 
     @property
     def size(self) -> int | None:
-        """Bytes from position 0 on; None where only the end will tell."""
+        """Bytes from position 0 on; None if known only at the end."""
         return None if self._size is None else max(0, self._size - self._origin)
 
     def read(self, n: int = -1) -> bytes:
-        """At most ``n`` bytes, as many as there are at once; none at the end."""
+        """At most ``n`` bytes, as many as are available; none at the end."""
         if n < 0:
             return b"".join(iter(lambda: self.read(_SKIPPED_AT_ONCE), b""))
         if self._ahead:
@@ -70,7 +70,7 @@ class Source:
         return b"".join(parts)
 
     def peek(self, n: int) -> bytes:
-        """The next ``n`` bytes, fewer only at the end; they are still to be read."""
+        """The next ``n`` bytes, fewer only at the end, without reading past them."""
         while len(self._ahead) < n:
             more = self._file.read(n - len(self._ahead))
             if not more:
@@ -79,7 +79,7 @@ class Source:
         return self._ahead[:n]
 
     def skip(self, n: int) -> None:
-        """Past ``n`` bytes, or to the end; past none if ``n`` is negative, as damaged headers have it."""
+        """Skip ``n`` bytes, or to the end; none if ``n`` is negative, as in damaged headers."""
         n = max(0, n)
         if self._seekable:
             self.seek(n, io.SEEK_CUR)
@@ -88,18 +88,18 @@ class Source:
             n -= len(data)
 
     def begin(self) -> None:
-        """Position 0 is here from now on."""
+        """Make this position 0."""
         self._origin += self._position
         self._position = 0
         if self._kept is not None:
             self._kept.clear()
 
     def release(self) -> None:
-        """From now on nothing that was read is wanted again."""
+        """Forget what was read: no more rewinding."""
         self._kept = None
 
     def rewind(self) -> None:
-        """Back to position 0. What cannot seek must not be released."""
+        """Back to position 0. An unseekable source must not have been released."""
         if self._seekable:
             self.seek(0)
             return
@@ -126,7 +126,7 @@ class Source:
         return self._position
 
     def descriptor(self) -> int | None:
-        """The open file for a library to read by itself, from 0 on; None where there is none."""
+        """The open file, for a library to read by itself from 0 on; None if there is none."""
         if self._origin or os.name != "posix":
             return None
         with contextlib.suppress(OSError, AttributeError):
@@ -141,7 +141,7 @@ class Source:
 
 
 class Readable(Protocol):
-    """What FFmpeg can be given."""
+    """What FFmpeg can read from."""
 
     def read(self, n: int) -> bytes: ...
 
@@ -149,7 +149,7 @@ class Readable(Protocol):
 
 
 class Forward:
-    """What FFmpeg may only read from front to back."""
+    """A file that FFmpeg may only read from front to back."""
 
     def __init__(self, source: Readable) -> None:
         self._source = source

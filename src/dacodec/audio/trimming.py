@@ -1,4 +1,4 @@
-"""Delay and padding, which encoders add and files tell of, taken off what comes block by block."""
+"""Removes encoder delay and padding, which files declare, from audio in blocks."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dacodec.audio.findings import RatedBlock
 
 
 class Trimmer:
-    """Of one recording.
+    """Trims one recording.
 
     Args:
-        skip: samples to take off in front.
-        hold: samples at the end that may turn out to be none; so many wait until it is known.
+        skip: samples to remove at the start.
+        hold: samples at the end that may turn out to be padding; so many are held back until it is known.
     """
 
     def __init__(self, skip: int, hold: int) -> None:
         self._skip, self._hold = skip, hold
         self._held: list[RatedBlock] = []
-        self.n_samples = 0  # that came, without those that were skipped
+        self.n_samples = 0  # received, without those skipped
 
     def push(self, block: RatedBlock) -> Iterator[RatedBlock]:
-        """What can be given out when ``block`` follows."""
+        """The samples that can be given out now that ``block`` has come."""
         rate, samples = block
         skipped = min(self._skip, samples.shape[1])
         self._skip -= skipped
@@ -31,7 +31,7 @@ class Trimmer:
             yield self._held.pop(0)
 
     def rest(self, surplus: int = 0) -> Iterator[RatedBlock]:
-        """What was held back, without the last ``surplus`` samples."""
+        """The samples held back, without the last ``surplus``."""
         left = sum(samples.shape[1] for _, samples in self._held) - surplus
         for rate, samples in self._held:
             if left > 0:

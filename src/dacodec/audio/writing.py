@@ -18,7 +18,7 @@ from dacodec.audio.messages import File, explained, reason
 from dacodec.audio.pcm import SampleFormat, pcm_bytes, quantized
 from dacodec.errors import AudioError
 
-_BLOCK = 1 << 16  # samples per channel that are written at once
+_BLOCK = 1 << 16  # samples per channel written at once
 _PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _BY_SUFFIX = {"OPUS": ("OGG", "OPUS"), "OGA": ("OGG", "VORBIS"), "AIF": ("AIFF", "PCM_16")}
 _MOST_WAV_BYTES = (1 << 32) - (1 << 16)  # sizes in a WAV file have 32 bits
@@ -31,20 +31,20 @@ def write(
 
     Args:
         file: path, or a binary file object.
-        samples: what :func:`as_float` takes. Beyond -1 and 1 they are clipped, unless the file holds floats.
+        samples: anything :func:`as_float` takes. Clipped to [-1, 1], unless the file holds floats.
         sampling_rate: Hz.
-        subtype: encoding of the samples in soundfile's terms, as ``"PCM_24"`` or ``"FLOAT"``. Left out, the
-            usual one of the format: 16-bit PCM for WAV and FLAC.
-        format: as ``"WAV"``; left out, it is taken from the file's suffix. A file object whose name has none
+        subtype: encoding of the samples in soundfile's terms, such as ``"PCM_24"`` or ``"FLOAT"``. By default
+            the format's usual one: 16-bit PCM for WAV and FLAC.
+        format: such as ``"WAV"``; by default taken from the file's suffix. A file object whose name has none
             is written as WAV.
 
     Raises:
-        AudioError: if the audio is not valid, the format does not exist or cannot hold such audio, or the
-            file cannot be written. What a file object raises is passed on.
+        AudioError: if the audio is invalid, the format does not exist or cannot hold such audio, or the file
+            cannot be written. Exceptions from a file object are passed on.
     """
     samples, sampling_rate = as_float(samples), check_sampling_rate(sampling_rate)
     with explained("write", file):
-        buffer = io.BytesIO()  # so that an error leaves nothing half done
+        buffer = io.BytesIO()  # so that an error leaves no partial file
         format, subtype = _choose_format(file, format, subtype)
         with AudioWriter(buffer, sampling_rate, len(samples), subtype=subtype, format=format) as writer:
             writer.write(samples)
@@ -63,7 +63,7 @@ def write(
 
 
 class Writer(Protocol):
-    """Takes audio block by block; a context manager that finishes the file unless an exception passes."""
+    """Takes audio block by block; a context manager that finishes the file, except after an exception."""
 
     def write(self, samples: Samples) -> None: ...
 
@@ -78,12 +78,13 @@ class AudioWriter:
     """:func:`write`, block by block.
 
     Args:
-        file: open for binary writing, can seek; it stays open.
+        file: open for binary writing and seekable; it stays open.
         channels: C.
-        n_samples: per channel, if it is known: a WAV file beyond 4 GB is written as RF64.
+        n_samples: per channel, if known: a WAV file beyond 4 GB is written as RF64.
 
     Raises:
-        AudioError: if the format does not exist or cannot hold such audio. What ``file`` raises is passed on.
+        AudioError: if the format does not exist or cannot hold such audio. Exceptions from ``file`` are
+            passed on.
     """
 
     def __init__(
@@ -130,11 +131,11 @@ class AudioWriter:
         if kind is None:
             self.close()
         else:
-            self._sound.close()  # what is not whole already is no news
+            self._sound.close()  # the file is incomplete anyway; the first error counts
 
 
 class PcmWriter:
-    """Bare samples, or a WAV file, to what cannot seek: a pipe. Otherwise like :class:`AudioWriter`."""
+    """Raw samples or a WAV file, to an unseekable file such as a pipe. Otherwise like :class:`AudioWriter`."""
 
     def __init__(self, file: BinaryIO, format: SampleFormat = "s16le") -> None:
         self._file, self._format = file, format
@@ -143,7 +144,7 @@ class PcmWriter:
     def wav(
         cls, file: BinaryIO, sampling_rate: int, channels: int, n_samples: int | None = None
     ) -> PcmWriter:
-        """A 16-bit WAV file. Where ``n_samples`` is not known, or too much, its sizes say so (all ones)."""
+        """A 16-bit WAV file. If ``n_samples`` is unknown or too large, its sizes say so (all ones)."""
         size = 2 * channels * n_samples if n_samples is not None else _MOST_WAV_BYTES
         sizes = (size + 36, size) if size < _MOST_WAV_BYTES else (0xFFFFFFFF, 0xFFFFFFFF)
         rates = (sampling_rate, sampling_rate * 2 * channels, 2 * channels)
@@ -180,9 +181,9 @@ class PcmWriter:
 
 
 class _Guarded:
-    """A file whose errors are kept: they cannot pass through libsndfile, which calls it.
+    """A file that stores its errors, since exceptions cannot pass through libsndfile, which calls it.
 
-    Left to write a file itself, soundfile tells a full disk by a failed assertion.
+    Writing a file by itself, soundfile reports a full disk as a failed assertion.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -199,14 +200,14 @@ class _Guarded:
         return len(data)
 
     def check(self) -> None:
-        """Raises what went wrong since the last time."""
+        """Raise the error stored since the last check, if any."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
 
 
 def _encodable(samples: Samples, subtype: str) -> NDArray[Any]:
-    """Clipped, and rounded where samples become integers, which libsndfile would only cut off for WAV."""
+    """Clipped, and rounded if samples become integers: for WAV, libsndfile would only truncate."""
     if subtype in ("FLOAT", "DOUBLE"):
         return samples
     if subtype not in _PCM_BITS:

@@ -1,4 +1,4 @@
-"""Many signals of different lengths at once: which go together, and how little of a batch is padding."""
+"""Many signals of different lengths at once: grouped into batches with little padding."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dacodec.batching.chunks import decode_chunks, encode_chunks
 from dacodec.engine.base import Engine
 
 MAX_WASTE = 0.1
-_CHUNKS_A_BATCH = 2  # a batch is as large as so many chunks of a long signal
+_CHUNKS_A_BATCH = 2  # a batch is as large as this many chunks of a long signal
 
 
 def encode_rows(
     engine: Engine, rows: Sequence[Tensor], n_quantizers: int | None, frames_a_chunk: int
 ) -> list[Tensor]:
-    """Codes [K, F] of each of ``rows`` [T], audio at the model's rate, in their order."""
+    """Codes [K, F] of each of ``rows`` [T], audio at the model's rate, in the same order."""
     geometry = engine.geometry
     frames = [geometry.frames_needed(len(row)) for row in rows]
     coded: list[Tensor] = [torch.empty(0)] * len(rows)
@@ -36,7 +36,7 @@ def encode_rows(
 
 
 def decode_rows(engine: Engine, rows: Sequence[Tensor], frames_a_chunk: int) -> list[Tensor]:
-    """Audio [T], at the model's rate, of each of ``rows`` of codes [K, F], in their order."""
+    """Audio [T], at the model's rate, of each of ``rows`` of codes [K, F], in the same order."""
     decoded = [torch.zeros(0)] * len(rows)
     by_count = sorted(range(len(rows)), key=lambda i: rows[i].shape[0])
     for _, same in groupby(by_count, key=lambda i: rows[i].shape[0]):  # rows of a batch have one K
@@ -61,8 +61,8 @@ def _padded(rows: Sequence[Tensor], length: int) -> Tensor:
 def plan_batches(lengths: Sequence[int], budget: int, max_waste: float = MAX_WASTE) -> list[list[int]]:
     """Groups of indices into ``lengths``, longest first, to be padded to their longest.
 
-    In each, at most a share ``max_waste`` of the padded steps is padding, and all of them are at most ``budget`` (a
-    signal that is longer stands alone).
+    In each, at most a fraction ``max_waste`` of the padded steps is padding, and the padded steps are at most
+    ``budget`` (a longer signal is a batch of its own).
     """
     batches: list[list[int]] = []
     real = 0
@@ -79,6 +79,6 @@ def plan_batches(lengths: Sequence[int], budget: int, max_waste: float = MAX_WAS
 
 
 def padding_waste(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
-    """Share of all padded steps that is padding."""
+    """The fraction of all padded steps that is padding."""
     padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
     return 1 - sum(lengths) / padded if padded else 0.0

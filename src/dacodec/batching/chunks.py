@@ -16,7 +16,7 @@ from torch import Tensor
 from dacodec.engine.base import Engine, Pushed, State
 
 CHUNK_SECONDS = 5.0
-# Rows that an engine gets at once are bounded, so that many channels take no more memory than two.
+# An engine gets a bounded number of rows at once, so that many channels take no more memory than two.
 _ROWS = 2
 
 
@@ -28,14 +28,14 @@ def chunk_frames(engine: Engine, seconds: float = CHUNK_SECONDS) -> int:
 def encode_chunks(
     engine: Engine, blocks: Iterable[Tensor], n_quantizers: int | None, frames_a_chunk: int
 ) -> Iterator[Tensor]:
-    """Codes [C, K, F], bit by bit, of audio that comes in ``blocks`` [C, T] at the model's rate.
+    """Codes in blocks [C, K, F] of audio in ``blocks`` [C, T] at the model's rate.
 
     The end is padded with zeros to as many frames as it takes to decode all samples again.
     """
     geometry = engine.geometry
     n_samples = n_frames = 0
     state: State = None
-    for chunk, last in _chunks(blocks, frames_a_chunk * geometry.config.hop_length):
+    for chunk, last in chunks(blocks, frames_a_chunk * geometry.config.hop_length):
         n_samples += chunk.shape[1]
         if last:
             wanted = geometry.frames_needed(n_samples)
@@ -47,19 +47,19 @@ def encode_chunks(
 
 
 def decode_chunks(engine: Engine, blocks: Iterable[Tensor], frames_a_chunk: int) -> Iterator[Tensor]:
-    """Audio [C, T], bit by bit, of codes that come in ``blocks`` [C, K, F]."""
+    """Audio in blocks [C, T], at the model's rate, of codes in ``blocks`` [C, K, F]."""
     state: State = None
-    for chunk, last in _chunks(blocks, frames_a_chunk):
+    for chunk, last in chunks(blocks, frames_a_chunk):
         audio, state = _push_rows(partial(engine.push_codes, end=last), chunk, state)
         yield audio
 
 
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     steps: Tensor  # [C, ..., T]
     last: bool
 
 
-def _chunks(blocks: Iterable[Tensor], size: int) -> Iterator[_Chunk]:
+def chunks(blocks: Iterable[Tensor], size: int) -> Iterator[Chunk]:
     """A signal in chunks of ``size`` steps, the last one of 1 to ``size``."""
     waiting: list[Tensor] = []  # joined once there are more steps than a chunk has
     n_waiting = 0
@@ -68,10 +68,10 @@ def _chunks(blocks: Iterable[Tensor], size: int) -> Iterator[_Chunk]:
         n_waiting += block.shape[-1]
         if n_waiting > size:
             *full, rest = torch.split(_joined(waiting), size, -1)
-            yield from (_Chunk(steps, last=False) for steps in full)
+            yield from (Chunk(steps, last=False) for steps in full)
             waiting, n_waiting = [rest], rest.shape[-1]
     if n_waiting:
-        yield _Chunk(_joined(waiting), last=True)
+        yield Chunk(_joined(waiting), last=True)
 
 
 def _joined(blocks: list[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Many signals that are pushed in one call: those that stand alike go as one batch, and apart again."""
+"""Many signals pushed in one call: those in step run as one batch and are split again."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ def push_together(
     states: Sequence[State],
     places: Sequence[Hashable],
 ) -> list[Pushed]:
-    """What ``push`` makes of each signal's piece after its state.
+    """:func:`push` of each signal's piece with its state, batched where possible.
 
     Args:
         pieces: [rows, ..., steps] of each signal.
-        places: where each signal stands: as many steps at the same place make as many outputs.
+        places: each signal's position, such that equally many steps at equal positions give equally many
+            outputs.
     """
     batches: dict[Hashable, list[int]] = {}
     for i, (piece, state, place) in enumerate(zip(pieces, states, places, strict=True)):
@@ -34,14 +35,14 @@ def push_together(
 
 
 def form(state: State) -> Hashable:
-    """What states must have in common to be joined."""
+    """What two states must share to be joined."""
     if isinstance(state, tuple):
         return tuple(map(form, state))
     return None if state is None else tuple(state.shape[1:])
 
 
 def join(states: Sequence[State]) -> State:
-    """One state of the rows of several, of one form."""
+    """One state with the rows of all ``states``, which must have the same form."""
     first = states[0]
     if len(states) == 1 or first is None:
         return first
@@ -51,11 +52,11 @@ def join(states: Sequence[State]) -> State:
 
 
 def split(state: State, counts: Sequence[int]) -> list[State]:
-    """States of ``counts`` rows each."""
+    """The inverse of :func:`join`: states of ``counts`` rows each."""
     if len(counts) == 1 or state is None:
         return [state] * len(counts)
     if isinstance(state, Tensor):
-        # Copies: a view would hold, and pickle, all rows.
+        # Copies: a view would keep, and pickle, all rows.
         return [part.clone() for part in torch.split(state, list(counts))]
     parts = [split(layer, counts) for layer in state]
     return [tuple(layers) for layers in zip(*parts, strict=True)]

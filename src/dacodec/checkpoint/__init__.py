@@ -1,6 +1,6 @@
 """Models in files: folders in Hugging Face's layout, the hub, built-in models, Descript's weights.
 
-To a model's files and back; which model it is. The network and its config, which know nothing of files, are in
+Loading, saving, and a model's identity. The network and its config, which know nothing of files, are in
 ``dacodec.model`` and ``dacodec.config``.
 """
 

@@ -1,4 +1,4 @@
-"""What stands beside a model's weights, and is had from wherever they are."""
+"""Files that accompany a model's weights, loaded from wherever those are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T", bound="BesideWeights")
 class BesideWeights:
     """The base of the config and the feature extractor."""
 
-    _files: ClassVar[tuple[str, ...]]  # those that it is read from, of which a model must have the first
+    _files: ClassVar[tuple[str, ...]]  # read from these; the first is required
 
     @classmethod
     def from_pretrained(
@@ -26,13 +26,13 @@ class BesideWeights:
         local_files_only: bool = False,
         token: str | bool | None = None,
     ) -> T:
-        """That of a model; arguments as for ``DacModel.from_pretrained``.
+        """The one of a model; arguments as for ``DacModel.from_pretrained``.
 
-        Where a model's files contradict each other, as those of some released models do, config.json is believed, and
-        there is a warning.
+        If a model's files contradict each other, as in some released models, config.json wins, with a
+        warning.
 
         Raises:
-            CheckpointError: if there is no such model, or no DAC model can have such files.
+            CheckpointError: if there is no such model, or its files do not describe a DAC model.
         """
         path = locate(
             source,

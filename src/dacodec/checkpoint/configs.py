@@ -1,7 +1,7 @@
 """config.json and preprocessor_config.json, as Hugging Face's package reads and writes them.
 
-In code a wrong key is an error. In a file from elsewhere it is a warning: newer versions add keys, and the
-configs of some released models contradict themselves.
+In code, an unknown key is an error. In a file from elsewhere it is a warning: newer versions add keys, and
+the configs of some released models contradict themselves.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def lenient_config(values: Mapping[str, Any], kind: type[Config], path: Path) ->
     """The config of type ``kind`` that the ``values`` of the file ``path`` describe.
 
     Warns of unknown keys, which are ignored, and of derived values that contradict the ratios, which are
-    mended: the released 24 kHz model says hop_length 512 where its ratios make 320.
+    corrected: the released 24 kHz model says hop_length 512 where its ratios make 320.
 
     Raises:
-        CheckpointError: if no DAC model can have this config.
+        CheckpointError: if the values are not a valid DAC config.
     """
     if values.get("model_type", "dac") != "dac":
         raise CheckpointError(f"{path} is of a {values['model_type']!r} model, not of a 'dac' model")
@@ -57,7 +57,7 @@ def lenient_config(values: Mapping[str, Any], kind: type[Config], path: Path) ->
 
 
 def write_config(folder: Path, config: DacConfig, dtype: str | None = None) -> None:
-    """Write config.json; ``dtype`` is that of the weights beside it, where they are written too."""
+    """Write config.json; ``dtype`` is that of the weights beside it, if they are written too."""
     values = config.to_dict()
     if dtype is not None:
         # Newer transformers loads weights as what it finds here; what an older one wrote may be stale.
@@ -68,9 +68,8 @@ def write_config(folder: Path, config: DacConfig, dtype: str | None = None) -> N
 def read_preprocessor(folder: Path, known: Collection[str]) -> dict[str, Any]:
     """The values of a folder's preprocessor_config.json that are ``known``.
 
-    config.json says the model's rate and hop. Where the files differ a warning is given and it is believed
-    (the preprocessor configs of the released 16 and 24 kHz models had a wrong hop_length), and where there is
-    only config.json it is enough.
+    config.json alone is enough. If the two files disagree on the model's rate or hop, config.json wins, with
+    a warning (the preprocessor configs of the released 16 and 24 kHz models had a wrong hop_length).
 
     Raises:
         CheckpointError: if both are missing, or one is damaged.
@@ -87,7 +86,7 @@ def read_preprocessor(folder: Path, known: Collection[str]) -> dict[str, Any]:
 
 
 def write_preprocessor_of(folder: Path, config: DacConfig, default: Mapping[str, Any]) -> None:
-    """Write the preprocessor_config.json that fits ``config``, keeping what else the folder's own one says."""
+    """Write the preprocessor_config.json that fits ``config``, keeping other values of an existing one."""
     path = folder / PREPROCESSOR_FILE
     values = read_json(path) if path.is_file() else dict(default)
     write_json(path, {**values, **_preprocessing(config)})
@@ -114,7 +113,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def folder_to_write(folder: str | os.PathLike[str]) -> Path:
-    """``folder``, made if need be."""
+    """``folder``, created if needed."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +134,7 @@ def _known(values: Mapping[str, Any], known: Collection[str], path: Path) -> dic
 
 
 def mend(stored: Mapping[str, Any], right: Mapping[str, Any], path: Path, source: str) -> None:
-    """Warn of values ``stored`` in ``path`` that are not the ``right`` ones, which ``source`` implies."""
+    """Warn of values ``stored`` in ``path`` that differ from the ``right`` ones, which ``source`` implies."""
     for name, value in right.items():
         if stored.get(name, value) != value:
             warnings.warn(f"{path}: {name} {stored[name]} contradicts {source}; using {value}", stacklevel=2)

@@ -16,7 +16,7 @@ from dacodec.checkpoint.weights import fold_weight_norm, named_tensors, read_pic
 from dacodec.config import Config
 from dacodec.errors import CheckpointError, ConfigError
 
-# The original's arguments, what we call them, and their defaults there (ours are the 16 kHz model's).
+# The original's arguments, our names for them, and the original's defaults (ours are the 16 kHz model's).
 _ARGUMENTS: dict[str, tuple[str, Any]] = {
     "encoder_dim": ("encoder_hidden_size", 64),
     "encoder_rates": ("downsampling_ratios", [2, 4, 8, 8]),
@@ -36,7 +36,7 @@ def read_descript(path: Path, kind: type[Config]) -> tuple[Config, dict[str, Ten
     Weight normalisation may be torch's old hook (``weight_g``), its parametrization, or folded already.
 
     Raises:
-        CheckpointError: if the file is not of that form, or its model is one that a DacConfig cannot describe.
+        CheckpointError: if the file is not of that form, or a DacConfig cannot describe its model.
     """
     stored = read_pickle(path)
     metadata = stored.get("metadata") if isinstance(stored, Mapping) else None
@@ -51,13 +51,13 @@ def read_descript(path: Path, kind: type[Config]) -> tuple[Config, dict[str, Ten
     tensors = {}
     for key, tensor in fold_weight_norm(named_tensors(stored["state_dict"], path)).items():
         layer, _, parameter = key.rpartition(".")
-        # The quantizer's layers have one name. What else is unknown stays, for the strict check to report.
+        # The quantizer's layers keep their names. Anything unknown stays, for the strict check to report.
         tensors[f"{names.get(layer, layer)}.{parameter}"] = tensor
     return config, tensors
 
 
 def layer_names(n_blocks: int) -> dict[str, str]:
-    """Our name of each of the original's layers, for a model of ``n_blocks`` strides."""
+    """Our name for each of the original's layers, in a model of ``n_blocks`` strides."""
     unit = ("snake1", "conv1", "snake2", "conv2")
     units = ("res_unit1", "res_unit2", "res_unit3")
     names = {}
@@ -86,7 +86,7 @@ def _config_of(kwargs: Mapping[str, Any], path: Path, kind: type[Config]) -> Con
         warnings.warn(f"{path}: ignoring unknown arguments {unknown}", stacklevel=2)
     values = {ours: kwargs.get(theirs, default) for theirs, (ours, default) in _ARGUMENTS.items()}
     dims = values["codebook_dim"]
-    if isinstance(dims, (list, tuple)) and len(set(dims)) == 1:  # the original takes a list, one a codebook
+    if isinstance(dims, (list, tuple)) and len(set(dims)) == 1:  # the original takes a list, one per codebook
         values["codebook_dim"] = dims[0]
     try:
         values["quantizer_dropout"] = float(values["quantizer_dropout"])  # the original's default is False

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: the few files of one, in the cache that all of its packages share."""
+"""Models on the Hugging Face hub: fetching a model's few files into the cache that all its packages share."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def download(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
 ) -> Path:
-    """Fetch a model into the cache, to be used offline later.
+    """Fetch a model into the cache, for later use offline.
 
     Args:
         repo_id: such as ``"descript/dac_44khz"``.
-        revision: a branch, tag or commit; the main branch if left out.
+        revision: a branch, tag or commit; by default the main branch.
         cache_dir: instead of HF_HUB_CACHE, or the folder ``hub`` of HF_HOME.
-        token: for private models; left out, the one stored by ``hf auth login``.
+        token: for private models; by default the one stored by ``hf auth login``.
 
     Returns:
         The folder with the files.
@@ -48,7 +48,7 @@ def fetch(
     local_files_only: bool = False,
     token: str | bool | None = None,
 ) -> Path:
-    """A folder with ``files`` of a model, of which the model must have the first; from the cache if offline."""
+    """A folder with a model's ``files``, of which the first is required; from the cache if offline."""
     offline = local_files_only or is_offline()
 
     def snapshot(files: Sequence[str], revision: str | None) -> Path:
@@ -78,7 +78,7 @@ def fetch(
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Where the cache is: ``cache_dir``, or what the environment says now.
+    """The cache: ``cache_dir``, or what the environment says now.
 
     (huggingface_hub reads the environment once, when it is imported.)
     """
@@ -96,7 +96,7 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 def is_offline() -> bool:
-    """Whether the environment says now, or said when huggingface_hub was imported, to stay off the network."""
+    """Whether the environment says, now or when huggingface_hub was imported, to stay off the network."""
     from huggingface_hub import constants
 
     return constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
@@ -115,7 +115,7 @@ def _miss(
     elsewhere = "or give a local folder"
     if offline:
         return CheckpointError(
-            f"model {what} is not in the cache {cache_folder(cache_dir)}, and the network is not to be used "
+            f"model {what} is not in the cache {cache_folder(cache_dir)}, and the network may not be used "
             f"(local_files_only or HF_HUB_OFFLINE). Run `dacodec download {repo_id}` with the network on, {elsewhere}"
         )
     if isinstance(error, RevisionNotFoundError):

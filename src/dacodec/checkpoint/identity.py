@@ -1,4 +1,4 @@
-"""The fingerprint of a model: what a compressed file says about the weights that it needs."""
+"""The fingerprint of a model, by which a compressed file identifies the weights it needs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ SHAPE = (
 
 
 def fingerprint(model: DacModel) -> bytes:
-    """32 bytes that tell models apart; see :func:`fingerprint_of`.
+    """32 bytes that identify a model; see :func:`fingerprint_of`.
 
-    The fingerprint of a model in half precision is that of its rounded values. :func:`load_model` takes it
-    from the stored values instead, so it does not depend on the dtype that a model is loaded as.
+    For a model in half precision it is that of the rounded values. :func:`load_model` computes it from the
+    stored values instead, so that it does not depend on the dtype a model is loaded as.
     """
     return fingerprint_of(model.config, model.state_dict())
 
@@ -45,8 +45,9 @@ def fingerprint_of(config: DacConfig, tensors: Mapping[str, Tensor]) -> bytes:
        row-major order.
 
     Convolution weights are left out, because they are the only tensors that folding weight normalisation
-    rounds: so neither folding nor saving again, under whatever file layout, changes the fingerprint. A model
-    saved in half precision keeps it only if its codebooks, biases and alphas lost nothing by that.
+    rounds: so neither folding nor saving again, in whatever file layout, changes the fingerprint. A model
+        saved
+    in half precision keeps it only if its codebooks, biases and alphas are exact in half precision.
 
     Args:
         tensors: under Hugging Face's names, of any floating dtype, on any device. Others are ignored.

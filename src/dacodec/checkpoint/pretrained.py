@@ -1,11 +1,11 @@
 """The config and the model with files: loading, saving, publishing.
 
 ``dacodec.DacConfig`` and ``dacodec.DacModel`` are the classes here: those of ``dacodec.config`` and
-``dacodec.model``, which know nothing of files, and the methods of Hugging Face's classes that do. Subclasses,
-because the alternatives are worse: methods put on the lower classes from here would be there or not depending
-on what was imported, and unknown to type checkers; methods written there would call upwards. They add no state,
-so a model of either class has the same state dict, copies and exports alike, and code inside the package may
-use the lower class for both.
+``dacodec.model``, which know nothing of files, plus the file methods of Hugging Face's classes. They are
+subclasses because the alternatives are worse: methods patched onto the lower classes would exist only
+depending on what was imported, and be unknown to type checkers; methods written there would call upwards. The
+subclasses add no state, so a model of either class has the same state dict and copies and exports in the same
+way, and code inside the package may use the lower class for both.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class DacConfig(BesideWeights, _config.DacConfig):
 
     @classmethod
     def from_json_file(cls: type[Config], path: str | os.PathLike[str]) -> Config:
-        """The config in a file, read as leniently as :meth:`from_pretrained` reads.
+        """The config in a file, read as leniently as by :meth:`from_pretrained`.
 
         Raises:
-            CheckpointError: if the file is missing or damaged, or no DAC model can have this config.
+            CheckpointError: if the file is missing or damaged, or not a valid DAC config.
         """
         return lenient_config(read_json(Path(path)), cls, Path(path))
 
@@ -96,7 +96,7 @@ class DacModel(_model.DacModel):
     __doc__ = _model.DacModel.__doc__
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        """How many numbers the model learns; ``exclude_embeddings`` leaves the codebooks out."""
+        """The number of parameters; ``exclude_embeddings`` leaves the codebooks out."""
         left_out = {q.codebook.weight for q in self.quantizer.quantizers} if exclude_embeddings else set()
         parameters = [p for p in self.parameters() if p not in left_out]
         return sum(p.numel() for p in parameters if p.requires_grad or not only_trainable)
@@ -104,7 +104,8 @@ class DacModel(_model.DacModel):
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None
     ) -> None:
-        """Train with less memory and more time, to the same result: see :class:`~dacodec.model.layers.Block`.
+        """Train with less memory but more time, with the same result: see
+        :class:`~dacodec.model.layers.Block`.
 
         Args:
             gradient_checkpointing_kwargs: for ``torch.utils.checkpoint.checkpoint``.
@@ -143,14 +144,14 @@ class DacModel(_model.DacModel):
         Args:
             source: ``"builtin"``, a built-in model's name, a folder in Hugging Face's layout, a hub id such as
                 ``"descript/dac_44khz"``, or a weights file (``.pth``) of Descript's package.
-            config: used instead of the stored one, for another dropout or other loss weights.
+            config: replaces the stored one, for a different dropout or loss weights.
             revision: branch, tag or commit of a model on the hub.
             cache_dir: instead of HF_HUB_CACHE, or the folder ``hub`` of HF_HOME.
             local_files_only: stay off the network, as HF_HUB_OFFLINE does.
             token: for private models on the hub.
-            device: where the model is put; the CPU if left out.
-            dtype: float32 if left out, whatever is stored; ``"auto"`` for what is stored.
-            torch_dtype: another name of ``dtype``.
+            device: where to put the model; by default the CPU.
+            dtype: by default float32, whatever is stored; ``"auto"`` for the stored one.
+            torch_dtype: another name for ``dtype``.
 
         Raises:
             CheckpointError: if the weights cannot be found or read, or do not fit their config.
@@ -170,11 +171,11 @@ class DacModel(_model.DacModel):
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write model.safetensors, config.json and preprocessor_config.json, which ``transformers`` reads too.
 
-        Weights keep their dtype; weight normalisation is folded. Of a preprocessor_config.json that is there
-        already only the rate and the hop are changed.
+        Weights keep their dtype; weight normalisation is folded. In an existing preprocessor_config.json only
+        the rate and the hop are changed.
 
         Raises:
-            CheckpointError: if the model has other tensors than its config says.
+            CheckpointError: if the model's tensors do not fit its config.
             OutputError: if a file cannot be written.
         """
         tensors = fold_weight_norm(self.state_dict())
@@ -194,10 +195,10 @@ class DacModel(_model.DacModel):
         commit_message: str = "Upload DacModel",
         create_pr: bool = False,
     ) -> str:
-        """Publish what :meth:`save_pretrained` writes; the repository is made if need be.
+        """Publish what :meth:`save_pretrained` writes; the repository is created if needed.
 
         Returns:
-            The address of the commit.
+            The URL of the commit.
 
         Raises:
             CheckpointError: if the hub refuses or cannot be reached.
@@ -225,13 +226,13 @@ class DacModel(_model.DacModel):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model and who it is.
+    """A model and its identity.
 
     Args:
         model: in eval mode.
         name: a hub id, a built-in model's own name, or the name of a folder or file; never "builtin".
-        fingerprint: 32 bytes; see :func:`~dacodec.checkpoint.fingerprint_of`. Of the stored values, so the
-            same for every dtype that the model may be loaded as.
+        fingerprint: 32 bytes; see :func:`~dacodec.checkpoint.fingerprint_of`. It is that of the stored
+            values, so the same for every dtype the model may be loaded as.
     """
 
     model: DacModel
@@ -314,7 +315,7 @@ def _build(
     kind = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype or torch.float32
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise CheckpointError(f"dtype must be a floating point type such as torch.float16, got {dtype!r}")
-    with torch.device("meta"):  # no initial weights, which nobody needs
+    with torch.device("meta"):  # skip the initial weights, which are not needed
         model = cls(config)
     model.load_state_dict({name: t.to(device, kind) for name, t in tensors.items()}, assign=True)
     return model.eval()

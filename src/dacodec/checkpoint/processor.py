@@ -58,10 +58,10 @@ class DacFeatureExtractor(BesideWeights, _features.DacFeatureExtractor):
 
     @classmethod
     def from_json_file(cls: type[Extractor], path: str | os.PathLike[str]) -> Extractor:
-        """The extractor whose values are in a file.
+        """The extractor described by a file.
 
         Raises:
-            CheckpointError: if it cannot be read, or no DAC model can have them.
+            CheckpointError: if the file cannot be read, or its values are not valid for a DAC model.
         """
         try:
             return cls.from_dict(read_json(Path(path)))
@@ -69,5 +69,5 @@ class DacFeatureExtractor(BesideWeights, _features.DacFeatureExtractor):
             raise CheckpointError(f"{os.fspath(path)}: {error}") from error
 
 
-# For code written for transformers, whose AutoProcessor gives DAC's feature extractor.
+# For code written for transformers, whose AutoProcessor returns DAC's feature extractor.
 AutoProcessor = DacFeatureExtractor

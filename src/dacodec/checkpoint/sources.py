@@ -1,4 +1,4 @@
-"""From what a user calls a model to where its files are."""
+"""From the name of a model to the location of its files."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Location:
 
 
 def locate(source: str | os.PathLike[str], files: Sequence[str], **hub: Any) -> Location:
-    """Where the model ``source`` is, its ``files`` fetched if it is on the hub.
+    """The location of the model ``source``; if it is on the hub, its ``files`` are fetched.
 
     A string is tried as, in this order: ``"builtin"`` or a built-in model's own name (write ``./small-3`` for
     a folder of that name), a folder or file, a hub id. A ``Path`` is a folder or file.
 
     Raises:
-        CheckpointError: if there is no such thing, saying where it was looked for.
+        CheckpointError: if there is no such model, saying where it was looked for.
     """
     if isinstance(source, str):
         folder = builtin_folder(source)
@@ -60,7 +60,7 @@ def locate(source: str | os.PathLike[str], files: Sequence[str], **hub: Any) -> 
 
 
 def builtin_folder(name: str) -> Path | None:
-    """Where the built-in model ``name``, or the one that ``"builtin"`` means, is; None for other names."""
+    """The folder of the built-in model ``name`` (``"builtin"``: the current one); None for other names."""
     name = BUILTIN if name == "builtin" else name
     return BUILTIN_FOLDER / name if name in builtin_names() else None
 
@@ -72,5 +72,5 @@ def builtin_names() -> list[str]:
 
 def _name_of(path: Path) -> str:
     path = Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve would follow links to names unknown to the user
-    # Never "builtin", which compressed files refuse: it means another model after every release.
+    # Never "builtin", which compressed files refuse: its meaning may change with every release.
     return "/".join(path.parts[-2:]) if path.name in ("", "builtin") else path.name

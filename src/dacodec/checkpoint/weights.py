@@ -40,7 +40,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         except Exception as error:  # SafetensorError derives from Exception alone
             raise CheckpointError(
-                f"{path} is damaged or no safetensors file ({error}); get it again"
+                f"{path} is damaged or not a safetensors file ({error}); get it again"
             ) from error
     path = folder / PICKLED_WEIGHTS_FILE
     if path.is_file():
@@ -75,15 +75,15 @@ def named_tensors(state: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):
-        raise CheckpointError(f"{path} holds no state dict, that is tensors by name")
+        raise CheckpointError(f"{path} holds no state dict, that is, tensors by name")
     return dict(state)
 
 
 def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``tensors`` with each magnitude g [N, 1, 1] and direction v [N, ...] made one weight, g v / |v|.
+    """``tensors`` with each magnitude g [N, 1, 1] and direction v [N, ...] folded into one weight, g v / |v|.
 
-    In float64, so that the result does not depend on the machine's order of adding; rounded to float32 or
-    what v has, if that is finer. Halves that do not fit each other stay, for :func:`check_weights` to report.
+    In float64, so that the result does not depend on the machine's order of summation; rounded to float32 or
+    to v's dtype, if that is finer. Pairs that do not match stay, for :func:`check_weights` to report.
 
     Source: arXiv 1602.07868; the norm is over all but the first axis, for transposed convolutions too.
     """
@@ -102,10 +102,10 @@ def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_weights(tensors: Mapping[str, Tensor], config: DacConfig, where: str) -> None:
-    """Every tensor of the model is there, has its shape, and there is no other.
+    """Check that all tensors of the model are there, with the right shapes, and no others.
 
     Raises:
-        CheckpointError: listing those that are missing, unexpected, misshaped or not floating point.
+        CheckpointError: listing tensors that are missing, unexpected, misshaped or not floating point.
     """
     with torch.device("meta"):
         expected = DacModel(config).state_dict()

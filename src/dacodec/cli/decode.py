@@ -22,12 +22,12 @@ def decode(
         ),
     ] = None,
     format: Annotated[
-        str, typer.Option(help="Of outputs whose name is not given: wav, flac, ogg, opus, mp3, ...")
+        str, typer.Option(help="Format of outputs that are not named: wav, flac, ogg, opus, mp3, ...")
     ] = "wav",
     model: options.OtherModel = None,
     allow_other_model: options.AllowOtherModel = False,
     conceal: Annotated[
-        bool, typer.Option("--conceal", help="Pass over damage: what was lost fades, and is told.")
+        bool, typer.Option("--conceal", help="Skip damage: lost audio fades out, and is reported.")
     ] = False,
     start: options.Start = 0.0,
     duration: options.Duration = None,
@@ -39,13 +39,13 @@ def decode(
     raw: options.Raw = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """.dacz files to audio.
+    """Decode .dacz files to audio.
 
-    Of several inputs a bad one is reported and the rest carried on; outputs that are there already are
-    skipped, so that a run that was broken off goes on.
+    With several inputs, a bad one is reported and the rest continue; existing outputs are skipped, so that an
+    interrupted run can be resumed.
 
-    Of a folder all is taken but hidden files and folders, and links to folders; those and links to nothing are
-    listed. No output ever replaces an input.
+    From a folder everything is taken except hidden files and folders, and links to folders; those and broken
+    links are listed. No output ever replaces an input.
     """
     from dacodec.cli.work import Report, work
     from dacodec.container import Reader

@@ -17,7 +17,7 @@ _BLOCK_SECONDS = 0.01
 
 
 def microphone(sampling_rate: int, channels: int, ended: threading.Event) -> Iterator[Samples]:
-    """Blocks [C, n] as they are recorded, until ``ended``. Says so once if some were lost.
+    """Blocks [C, n] as they are recorded, until ``ended`` is set. Reports once if samples were lost.
 
     Raises:
         InputError: without sounddevice, PortAudio or a microphone.
@@ -50,7 +50,7 @@ class Speaker:
 
 @contextmanager
 def speaker(sampling_rate: int, channels: int) -> Iterator[Speaker]:
-    """A speaker; at the end what was written is played to its end.
+    """A speaker; at the end, everything written is played out.
 
     Raises:
         OutputError: without sounddevice, PortAudio or a speaker.

@@ -13,7 +13,7 @@ def download(
     model: Annotated[str, typer.Argument(metavar="ID", help="A hub id such as descript/dac_44khz.")],
     revision: Annotated[str | None, typer.Option(help="A branch, tag or commit.")] = None,
 ) -> None:
-    """Fetch a model from the Hugging Face hub, to be used offline later."""
+    """Fetch a model from the Hugging Face hub, for later use offline."""
     from dacodec.checkpoint import download as fetch
     from dacodec.cli.options import working
 

@@ -19,7 +19,7 @@ def encode(
     output: Annotated[
         str | None,
         options.output(
-            "Outputs keep the whole name: a.wav becomes a.wav.dacz; one file alone, without -o, a.dacz."
+            "Outputs keep the whole name: a.wav becomes a.wav.dacz; a single file, without -o, a.dacz."
         ),
     ] = None,
     model: options.Model = "builtin",
@@ -32,7 +32,7 @@ def encode(
         typer.Option(help="Code at this loudness in LUFS (DAC was trained at -16); undone on decode."),
     ] = None,
     mid_side: Annotated[
-        bool, typer.Option("--mid-side", help="Code mid and side of stereo, rather than left and right.")
+        bool, typer.Option("--mid-side", help="Code the mid and side of stereo rather than left and right.")
     ] = False,
     start: options.Start = 0.0,
     duration: options.Duration = None,
@@ -49,13 +49,13 @@ def encode(
     suffix: options.Suffix = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Audio to .dacz files.
+    """Encode audio to .dacz files.
 
-    Of several inputs a bad one is reported and the rest carried on; outputs that are there already are
-    skipped, so that a run that was broken off goes on.
+    With several inputs, a bad one is reported and the rest continue; existing outputs are skipped, so that an
+    interrupted run can be resumed.
 
-    Of a folder all is taken but hidden files and folders, and links to folders; those and links to nothing are
-    listed. No output ever replaces an input.
+    From a folder everything is taken except hidden files and folders, and links to folders; those and broken
+    links are listed. No output ever replaces an input.
     """
     from dacodec.audio import AUDIO_SUFFIXES
     from dacodec.cli.work import Report, work
@@ -109,7 +109,7 @@ def _encode_pipe(
     how: dict[str, Any],
 ) -> None:
     if loudness is not None:
-        raise AudioError("loudness takes two passes over the audio, and a pipe gives one; use files")
+        raise AudioError("loudness takes two passes over the audio, and a pipe allows one; use files")
     from dacodec.audio import AudioReader, PcmReader
 
     reader: AudioReader | PcmReader

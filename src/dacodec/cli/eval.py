@@ -29,20 +29,18 @@ def evaluate(
         ),
     ],
     model: Annotated[
-        str | None, typer.Option(help="Code the recordings with this model and score what comes back.")
+        str | None, typer.Option(help="Code the recordings with this model and score the result.")
     ] = None,
     n_quantizers: Annotated[
-        str, typer.Option(help="Numbers of codebooks, as 1,3,9; left out, four of them.")
+        str, typer.Option(help="Numbers of codebooks, such as 1,3,9. Default: four of them.")
     ] = "",
     opus: Annotated[
         str, typer.Option(help="kbit/s of Opus to compare with (opusenc, or else PyAV's); empty for none.")
     ] = "6,8,12,16,24",
     split: Annotated[str, typer.Option(help="Rows of a files.tsv that are used.")] = "val",
-    limit: Annotated[int | None, typer.Option(help="At most so many recordings of a pool.")] = None,
-    metrics: Annotated[str, typer.Option(help="Only these, as mel,stoi; left out, all.")] = "",
-    speech: Annotated[
-        bool, typer.Option("--speech", help="All of it is speech: STOI and PESQ, too.")
-    ] = False,
+    limit: Annotated[int | None, typer.Option(help="At most this many recordings per pool.")] = None,
+    metrics: Annotated[str, typer.Option(help="Only these, such as mel,stoi. Default: all.")] = "",
+    speech: Annotated[bool, typer.Option("--speech", help="All of it is speech: add STOI and PESQ.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write all scores here.")] = None,
     page: Annotated[
         Path | None, typer.Option("--html", help="Write a page with curves and players here.")
@@ -51,7 +49,7 @@ def evaluate(
     device: Device = "cpu",
     engine: Engine = "auto",
 ) -> None:
-    """Scores of a decoded file, or of a model on recordings, beside Opus."""
+    """Score a decoded file, or a model on recordings, beside Opus."""
     from rich.console import Console
 
     from dacodec.audio import AUDIO_SUFFIXES, read
@@ -96,7 +94,7 @@ def evaluate(
         )
     if model is not None and (others := passed_over(paths, AUDIO_SUFFIXES)):
         report.notes.append(
-            "passed over, as no audio by their suffix: " + ", ".join(f"{n} {s}" for s, n in others.items())
+            "not taken, not audio by suffix: " + ", ".join(f"{n} {s}" for s, n in others.items())
         )
     for line in report.notes:
         print(line)
@@ -109,7 +107,7 @@ def evaluate(
 
 
 def _told(sounds: Iterator[Sound | AudioError], status: Status | None) -> Iterator[Sound | AudioError]:
-    """The same, and which one it is on the terminal."""
+    """``sounds``, showing the current one on the terminal."""
     from rich.text import Text
 
     for i, sound in enumerate(sounds):

@@ -23,20 +23,21 @@ def finetune(
         typer.Argument(metavar="MODEL", help="A model's name, a folder, a hub id, or a Descript .pth file."),
     ],
     config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="A YAML file, or a recipe; its model's shape is not used.")
+        str,
+        typer.Argument(metavar="CONFIG", help="A YAML file or a recipe; its model's shape is ignored."),
     ] = "finetune",
     discriminator: Annotated[
         str | None,
         typer.Option(
-            help="Weights of a discriminator, heard from the first step; left out, those that come with MODEL."
+            help="Weights of a discriminator, used from the first step. Default: those that come with MODEL."
         ),
     ] = None,
     max_minutes: Annotated[
-        float | None, typer.Option(help="End cleanly after so long, with the weights saved.")
+        float | None, typer.Option(help="End cleanly after this long, with the weights saved.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="The run's folder; a run in it goes on.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run's folder; a run in it is resumed.")] = None,
 ) -> None:
-    """Train on from any model. Keys of the config can be set as for train: --data.sources '["my/audio"]'."""
+    """Continue training from any model. Set config keys as for train: --data.sources '["my/audio"]'."""
     from dacodec.training.config import load_config
     from dacodec.training.loop import fit
 
@@ -58,7 +59,7 @@ def finetune(
 
 
 def _discriminator_settings(settings: TrainConfig) -> list[str]:
-    """The weights that come with the model, the shape that they have, and no delay; none of it for a new one."""
+    """Settings for the weights that come with the model: their shape, and no delay; none for a new one."""
     from dacodec.training.checkpoints import discriminator_of, load_discriminator
 
     weights = settings.init_discriminator

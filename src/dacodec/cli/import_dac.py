@@ -14,16 +14,16 @@ from dacodec.cli.options import Device, Engine, Overwrite, codec_loader, working
 def import_dac(
     input: Annotated[Path, typer.Argument(metavar="OLD.dac", help="A file of Descript's package.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="OUT", help="Left out: IN with the suffix .dacz.")
+        Path | None, typer.Option("-o", "--output", metavar="OUT", help="Default: IN with the suffix .dacz.")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="Whose codes they are; the file does not say.")
+        str, typer.Option(help="The model that made the codes; the file does not say.")
     ] = "descript/dac_44khz",
     device: Device = "cpu",
     engine: Engine = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """A .dac file of Descript's package to a .dacz file. Nothing in it is run."""
+    """Convert a .dac file of Descript's package to a .dacz file, without running any code in it."""
     from dataclasses import replace
 
     from dacodec.audio import loudness_gain

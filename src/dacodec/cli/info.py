@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def info(
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help=".dacz files.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, for programs.")] = False,
 ) -> None:
-    """What .dacz files hold: duration, codebooks, true kbit/s, model. Reads and checks all of each."""
+    """Show what .dacz files hold: duration, codebooks, true kbit/s, model. Reads and checks all of each."""
     from dacodec.encoded import Summary
     from dacodec.errors import DacodecError
 
@@ -70,7 +70,7 @@ def _print_rows(path: Path, summary: Summary) -> None:
         "duration": f"{summary.duration_seconds:.3f} s ({summary.n_samples} samples at {header.sampling_rate} Hz)",
         "channels": header.channels,
         "codebooks": f"{header.n_codebooks} of {header.codebook_size} codes",
-        "frames": f"{summary.n_frames} ({record['frames_per_second']:.2f} a second)",
+        "frames": f"{summary.n_frames} ({record['frames_per_second']:.2f} per second)",
         "codes": f"{summary.bitrate_kbps:.3f} kbit/s",
         "file": "no audio" if kbps is None else f"{kbps:.3f} kbit/s",
         "model": f"{header.model_name} ({header.fingerprint.hex()[:16]})",

@@ -1,4 +1,4 @@
-"""What the commands of ``dacodec stream`` have in common: sound in and out, Ctrl-C, the loop, the load."""
+"""Shared by the commands of ``dacodec stream``: sound in and out, Ctrl-C, the loop, the load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def warm_up(codec: Codec) -> None:
-    """Before the signal: first calls are slow."""
+    """Make the first calls, which are slow, before the signal starts."""
     import numpy as np
 
     codes = codec.encode(np.zeros(codec.model.hop_length), codec.sampling_rate)
@@ -32,7 +32,7 @@ def seconds(milliseconds: float | None) -> float | None:
 
 
 def samples_in(rate: int, channels: int, raw: str, recorded: bool) -> Iterator[Samples]:
-    """Until the input's end, or Ctrl-C."""
+    """Blocks [C, n] until the end of the input, or Ctrl-C."""
     from dacodec.audio import PcmReader
     from dacodec.cli.devices import microphone
 
@@ -52,9 +52,9 @@ def samples_out(
 
 
 def end_on_interrupt() -> threading.Event:
-    """Ctrl-C ends the signal as the end of the input does: what is under way is finished.
+    """Make Ctrl-C act like the end of the input: what has been read is still finished.
 
-    Standard input becomes empty, and the event that is returned is set.
+    Standard input becomes empty, and the returned event is set.
     """
     ended = threading.Event()
 
@@ -67,14 +67,14 @@ def end_on_interrupt() -> threading.Event:
 
 
 class Load:
-    """How much of the time was work."""
+    """Measures how much of the time was spent computing."""
 
     def __init__(self, sampling_rate: int, lookahead_seconds: float) -> None:
         self._rate, self._lookahead = sampling_rate, lookahead_seconds
         self._audio = self._work = self._longest = 0.0
 
     def watch(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
-        """``blocks``, with the time taken by whoever asked for them."""
+        """``blocks``, measuring the time their consumer takes."""
         for block in blocks:
             started = time.perf_counter()
             yield block
@@ -95,14 +95,14 @@ class Load:
 
 
 class Heard(NamedTuple):
-    """What a push made."""
+    """The result of a push."""
 
     audio: Samples
     seconds: float  # of the signal
 
 
 def hear(pieces: Iterable[T], push: Callable[[T], Heard], writer: PcmWriter | Speaker, load: Load) -> None:
-    """Write what ``push`` makes of each piece, at once."""
+    """Write what ``push`` makes of each piece, without delay."""
     for piece in pieces:
         started = time.perf_counter()
         heard = push(piece)

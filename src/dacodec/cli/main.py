@@ -11,6 +11,7 @@ import typer
 from dacodec import __version__, errors
 from dacodec.cli import (
     decode,
+    detokenize,
     download,
     encode,
     eval,
@@ -21,8 +22,11 @@ from dacodec.cli import (
     peel,
     play,
     repair,
+    serve,
     spectrogram,
     stream,
+    tokenize,
+    tokens,
     train,
     verify,
     warned,
@@ -32,8 +36,7 @@ from dacodec.cli.naming import naming_its_input
 from dacodec.cli.overrides import CommandWithOverrides
 from dacodec.installation import refuse_zip
 
-# What a script can tell apart. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C, 143 asked to end
-# (SIGTERM).
+# Exit codes for scripts. 1 is anything else, 2 wrong usage (typer's own), 130 Ctrl-C, 143 SIGTERM.
 EXIT_CODES: list[tuple[type[errors.DacodecError], int]] = [
     (errors.CodesError, 2),
     (errors.AudioError, 3),
@@ -56,6 +59,7 @@ app.command("info")(naming_its_input(info.info))
 app.command("play")(naming_its_input(play.play))
 app.command("spectrogram")(spectrogram.spectrogram)
 app.add_typer(stream.app, name="stream")
+app.command("serve")(serve.serve)
 app.command("download")(download.download)
 app.command("peel")(naming_its_input(peel.peel))
 app.command("verify")(naming_its_input(verify.verify))
@@ -63,6 +67,9 @@ app.command("repair")(naming_its_input(repair.repair))
 app.command("import-dac")(naming_its_input(import_dac.import_dac))
 app.command("import-weights")(import_weights.import_weights)
 app.command("train", cls=CommandWithOverrides)(train.train)
+app.command("tokenize")(tokenize.tokenize)
+app.command("detokenize")(detokenize.detokenize)
+app.add_typer(tokens.app, name="tokens")
 app.command("eval")(eval.evaluate)
 app.command("finetune", cls=CommandWithOverrides)(finetune.finetune)
 
@@ -83,9 +90,9 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; errors that dacodec raises on purpose become one line on stderr, and warnings too."""
+    """Run the command line; dacodec's own errors, and warnings, become one line each on stderr."""
     warned.install()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that half outputs are removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # raises, so that partial outputs are removed
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name in a script that the terminal does not know.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Lines for people. What names in them hold cannot steer the terminal."""
+"""Messages for people. Names in them are escaped, so that they cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dacodec.errors import shown
 
 
 def say(line: object) -> None:
-    """A line on standard output."""
+    """Print a line on standard output."""
     _write(sys.stdout, shown(line))
 
 
 def complain(error: object) -> None:
-    """A line on standard error."""
+    """Print a line on standard error."""
     _write(sys.stderr, "dacodec: " + shown(" ".join(str(error).split())))
 
 
 def _write(file: TextIO, line: str) -> None:
-    file.write(line + "\n")  # at once: several threads may tell of something
+    file.write(line + "\n")  # in one call: several threads may print

@@ -13,7 +13,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def naming_its_input(command: _Command) -> _Command:
-    """``command``, whose errors name its input if there is one alone; of several it tells by itself."""
+    """``command``, whose errors name its input if there is only one; of several, it names them itself."""
 
     @functools.wraps(command)
     def run(*args: Any, **arguments: Any) -> Any:
@@ -33,7 +33,7 @@ def _name(error: DacodecError, path: str) -> None:
     if path != "-" and path not in message:
         message = f"{path}: {message}"
     if isinstance(error, AudioError) and _is_dacz(Path(path)):
-        message += "; it is a .dacz file, which `dacodec decode` makes audio of"
+        message += "; it is a .dacz file, which `dacodec decode` turns into audio"
     error.args = (message,)
 
 

@@ -1,10 +1,10 @@
-"""Options that several commands share, and what they make of a terminal."""
+"""Options shared by several commands, and a spinner for the terminal."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,54 +22,55 @@ def inputs(what: str) -> Any:
 
 
 def output(names: str) -> Any:
-    """Where outputs go; ``names`` says how they are called."""
+    """The option for outputs; ``names`` says how they are named."""
     return typer.Option(
         "-o",
         "--output",
         metavar="OUT",
-        help=f"A file for one input, else a folder; - for a pipe. Left out: beside the inputs. {names}",
+        help=f"A file for one input, else a folder; - for a pipe. Default: beside the inputs. {names}",
     )
 
 
 Model = Annotated[
     str, typer.Option(help="A model's name, a folder, a hub id such as descript/dac_44khz, or a .pth file.")
 ]
-OtherModel = Annotated[str | None, typer.Option("--model", help="Left out: the model that the file names.")]
+OtherModel = Annotated[str | None, typer.Option("--model", help="Default: the model that the file names.")]
 AllowOtherModel = Annotated[
-    bool, typer.Option("--allow-other-model", help="Decode even if the model is not the one that coded.")
+    bool, typer.Option("--allow-other-model", help="Decode even if another model made the codes.")
 ]
-NQuantizers = Annotated[int | None, typer.Option(help="Codebooks to use; left out, all.")]
+NQuantizers = Annotated[int | None, typer.Option(help="Codebooks to use. Default: all.")]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
 Engine = Annotated[str, typer.Option(help="auto, native, torch or torch-compile.")]
 Dtype = Annotated[str, typer.Option(help="Precision of the model: float32, float16 or bfloat16.")]
 Chunk = Annotated[
     float | None,
-    typer.Option(help="Seconds computed at once: memory and speed, nothing of the result.", min=0.001),
+    typer.Option(help="Seconds computed at once: affects memory and speed, not the result.", min=0.001),
 ]
 Jobs = Annotated[int, typer.Option("-j", "--jobs", help="Files at a time.", min=1)]
 Start = Annotated[float, typer.Option(help="Begin here, in seconds.")]
-Duration = Annotated[float | None, typer.Option(help="Take so many seconds.")]
+Duration = Annotated[float | None, typer.Option(help="Take this many seconds.")]
 Damaged = Annotated[
     str,
-    typer.Option(help="Of damaged recordings: error to refuse them, keep to take what can be decoded."),
+    typer.Option(help="Damaged recordings: error to refuse them, keep to take what can be decoded."),
 ]
 Track = Annotated[
-    int | None, typer.Option(help="Which of several audio tracks, from 1; left out, the default one.", min=1)
+    int | None,
+    typer.Option(help="Which of several audio tracks, from 1. Default: the file's own.", min=1),
 ]
 Suffix = Annotated[
     list[str] | None,
-    typer.Option(help="Take files that end so from folders, too, as .xyz; may be given several times."),
+    typer.Option(help="Also take files with this suffix from folders, such as .xyz; may be repeated."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 Raw = Annotated[
-    str | None, typer.Option(help="The pipe holds bare samples: s16le, s32le or f32le, interleaved.")
+    str | None, typer.Option(help="The pipe holds raw samples: s16le, s32le or f32le, interleaved.")
 ]
 
 
 def codec_loader(
     device: str, engine: str, dtype: str = "float32", chunk_seconds: float | None = None, n_jobs: int = 1
 ) -> Callable[[str], Codec]:
-    """What gives the codec of a model, loaded when it is first asked for."""
+    """A function that returns the codec of a model, loading it on first use."""
     loaded: dict[str, Codec] = {}
     lock = threading.Lock()
 
@@ -91,8 +92,8 @@ def _load(
 
     dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if dtype not in dtypes:
-        raise typer.BadParameter(f"{dtype!r} is none of {', '.join(dtypes)}", param_hint="--dtype")
-    if n_jobs > 1:  # together no more threads than before
+        raise typer.BadParameter(f"{dtype!r} is not one of {', '.join(dtypes)}", param_hint="--dtype")
+    if n_jobs > 1:  # no more threads in all than a single job has
         torch.set_num_threads(max(1, torch.get_num_threads() // n_jobs))
     with working(f"loading {model}"):
         codec = Codec.from_pretrained(model, device=device, engine=engine, dtype=dtypes[dtype])
@@ -108,3 +109,10 @@ def working(what: str) -> AbstractContextManager[Any]:
 
     console = Console(stderr=True)
     return console.status(Text(shown(what))) if console.is_terminal else nullcontext()
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A line on a terminal that says how far it is, nothing elsewhere."""
+    with working("starting") as status:
+        yield (lambda line: None) if status is None else (lambda line: status.update(shown(line)))

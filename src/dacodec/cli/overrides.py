@@ -1,4 +1,4 @@
-"""Keys of a config on a command line: ``--data.workers 4``, before or behind the command's own arguments."""
+"""Config keys on the command line: ``--data.workers 4``, before or after the command's own arguments."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typer.core import TyperCommand
 
 
 class CommandWithOverrides(TyperCommand):
-    """A command that keeps options it does not know, each with its value, as :func:`overrides`.
+    """A command that keeps unknown options, each with its value, for :func:`overrides`.
 
-    Click alone would take the first of them for an argument that was left out.
+    Click alone would take the first of them for an omitted argument.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -23,7 +23,7 @@ class CommandWithOverrides(TyperCommand):
 
 
 def overrides(context: Any) -> list[str]:
-    """What was set on the command line beside the command's own options."""
+    """What was set on the command line besides the command's own options."""
     return list(context.meta[__name__])
 
 

@@ -17,7 +17,7 @@ def peel(
     n_quantizers: Annotated[int, typer.Option(help="Codebooks to keep, the lowest.")],
     overwrite: Overwrite = False,
 ) -> None:
-    """A .dacz file at a lower bitrate: what encoding with fewer codebooks would have written. Needs no model."""
+    """Lower the bitrate of a .dacz file: the same bytes as encoding with fewer codebooks. Needs no model."""
     from dacodec.container import peel as peel_file
     from dacodec.files import new_file, open_input
 

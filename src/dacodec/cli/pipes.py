@@ -21,10 +21,10 @@ PIPE = "-"
 
 
 def wanted(inputs: Sequence[str], output: str | None, raw: str | None, how: str) -> bool:
-    """Whether a pipe is read or written; there is one input then, and else no bare samples.
+    """Whether a pipe is read or written; if so there must be one input, and if not, no raw samples.
 
     Args:
-        how: ``-`` is to be given, for --raw to make sense.
+        how: where ``-`` must be given for --raw to make sense.
     """
     if PIPE not in inputs and output != PIPE:
         if raw is not None:
@@ -37,7 +37,7 @@ def wanted(inputs: Sequence[str], output: str | None, raw: str | None, how: str)
 
 @contextmanager
 def output(name: str, overwrite: bool, source: str) -> Iterator[BinaryIO]:
-    """Standard output for ``-``, a whole-or-nothing file for anything else; never the ``source``."""
+    """Standard output for ``-``, otherwise a file that appears whole or not at all; never the ``source``."""
     from dacodec.files import new_file, refuse_same_file
 
     input = 0 if source == PIPE else source
@@ -48,11 +48,11 @@ def output(name: str, overwrite: bool, source: str) -> Iterator[BinaryIO]:
     if stat.S_ISREG(os.fstat(1).st_mode):
         refuse_same_file(input, 1)
     if sys.stdout.isatty():
-        raise OutputError("this is no text for a terminal; send it to a file or a program, or give -o a name")
+        raise OutputError("the output is not text for a terminal; pipe it, or name a file with -o")
     try:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
-    except BrokenPipeError:  # whoever read has enough; the command line ends quietly
+    except BrokenPipeError:  # the reader has enough; the command line ends quietly
         raise
     except OSError as error:
         # What is still in the buffer has nowhere to go; Python would try again when it ends.
@@ -61,7 +61,7 @@ def output(name: str, overwrite: bool, source: str) -> Iterator[BinaryIO]:
 
 
 def audio_input(raw: str | None, rate: int | None, channels: int, **reading: Any) -> AudioReader | PcmReader:
-    """Standard input as audio: any format that can be read forward, or bare samples.
+    """Standard input as audio: any format that can be read forward, or raw samples.
 
     Args:
         reading: options of :class:`~dacodec.audio.AudioReader`.
@@ -71,12 +71,12 @@ def audio_input(raw: str | None, rate: int | None, channels: int, **reading: Any
     if raw is None:
         return AudioReader(sys.stdin.buffer, **reading)
     if rate is None:
-        raise AudioError("bare samples do not tell their sampling rate; give --rate")
+        raise AudioError("raw samples do not say their sampling rate; give --rate")
     return PcmReader(sys.stdin.buffer, rate, channels, cast("SampleFormat", raw))
 
 
 def audio_output(file: BinaryIO, raw: str | None, header: Header, n_samples: int | None) -> PcmWriter:
-    """Standard output as audio: WAV, or bare samples."""
+    """Standard output as audio: WAV, or raw samples."""
     from dacodec.audio import PcmWriter
 
     if raw is None:

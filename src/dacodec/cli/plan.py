@@ -1,8 +1,8 @@
-"""Which outputs come of which inputs: files, folders and globs.
+"""Which outputs belong to which inputs: files, folders and globs.
 
-An output is called as its input, the whole name, with its own suffix behind: ``a.wav`` becomes ``a.wav.dacz``. So what
-it is called depends on nothing else that is there, or will be. Decoding takes ``.dacz`` off first and puts its suffix
-where it is not yet: ``a.wav.dacz`` becomes ``a.wav``.
+An output has its input's whole name plus its own suffix: ``a.wav`` becomes ``a.wav.dacz``. So the name does
+not depend on any other file that exists now or later. Decoding first removes ``.dacz`` and then adds its
+suffix unless it is there: ``a.wav.dacz`` becomes ``a.wav``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Job:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What was found and is not taken, though it could be meant."""
+    """Something found but not taken, though the user may have meant it."""
 
     path: Path
     reason: str
@@ -37,14 +37,14 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Plan:
-    """``many``: inputs were folders, globs or several files, so that one that fails does not end the rest."""
+    """``many``: the inputs were folders, globs or several files, so that a failure does not stop the rest."""
 
     jobs: list[Job]
     many: bool
     left_out: tuple[LeftOut, ...] = ()
     passed_over: dict[str, int] = field(
         default_factory=dict
-    )  # files in folders, by a suffix that is not taken
+    )  # number of files in folders with a suffix that is not taken
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,22 @@ def make_plan(
     accepted: Collection[str],
     model: str | None = None,
 ) -> Plan:
-    """Jobs for ``inputs``, each of them a file, a folder (taken with all below it) or a glob.
+    """Jobs for ``inputs``, each of them a file, a folder (with everything below it) or a glob.
 
-    Below a folder hidden files and folders, links to folders and links that lead nowhere are left out. A link to a
-    file is a file; a file that is reached twice under one name is done once.
+    Below a folder, hidden files and folders, links to folders and broken links are left out. A link to a file
+    is a file; a file found twice under one name is done once.
 
     Args:
         output: a file for a single input file; otherwise a folder, in which the trees of input folders and globs are
-            mirrored. Left out, outputs stand beside their inputs, and that of a single file loses the input's
-            suffix: ``a.dacz``.
+            mirrored. By default outputs go beside their inputs, and a single file's drops the input's suffix:
+            ``a.dacz``.
         suffix: of the outputs, with its dot.
-        accepted: suffixes of the files that are taken from folders and globs.
-        model: perhaps a file, which is read too.
+        accepted: suffixes of files to take from folders and globs.
+        model: if it is a file, it counts as an input too.
 
     Raises:
-        InputError: if an input is not there, or nothing is found in it.
-        OutputError: if two outputs would be one, or an output is an input.
+        InputError: if an input does not exist, or nothing is found in it.
+        OutputError: if two outputs would be the same file, or an output is an input.
     """
     if len(inputs) == 1 and not Path(inputs[0]).is_dir() and not _is_glob(inputs[0]):
         plan = Plan([_single(Path(inputs[0]), output, suffix)], many=False)
@@ -109,7 +109,7 @@ def _place(found: _Found, output: str | None) -> Path:
 
 
 def passed_over(inputs: Sequence[str], accepted: Collection[str]) -> dict[str, int]:
-    """Files in the input folders that are not taken, counted by suffix."""
+    """The files in the input folders that are not taken, counted by suffix."""
     folders = [Path(name) for name in inputs if Path(name).is_dir()]
     suffixes = (Path(name).suffix.lower() for folder in folders for name in _names_below(folder))
     return dict(Counter(s or "(none)" for s in suffixes if s not in accepted).most_common())
@@ -122,7 +122,7 @@ def _names_below(folder: Path) -> Iterator[str]:
 
 
 def all_suffixes(known: Collection[str], added: Sequence[str] | None) -> frozenset[str]:
-    """``known`` ones and those that are ``added``, with or without their dot."""
+    """The ``known`` suffixes plus the ``added`` ones, which may lack their dot."""
     return frozenset(known) | {"." + suffix.lower().lstrip(".") for suffix in added or ()}
 
 
@@ -143,7 +143,7 @@ def _find_all(inputs: Sequence[str], accepted: Collection[str]) -> tuple[list[_F
 
 
 def _spelt_once(path: Path) -> Path:
-    """The same for all ways to write a name, but not for two names of one file."""
+    """One path for all spellings of a name, but not for two names of one file."""
     return Path(os.path.realpath(path.parent), path.name)
 
 
@@ -155,7 +155,7 @@ def _find(name: str, accepted: Collection[str]) -> Iterator[_Found | LeftOut]:
     elif _is_glob(name):
         matches = map(Path, glob.glob(name, recursive=True))  # noqa: PTH207  # any path, absolute ones too
         taken = [p for p in matches if p.suffix.lower() in accepted and not p.is_dir()]
-        # The shortest way to a file first, if links lead to it by others.
+        # The shortest path to a file first, in case links lead to it by others.
         items = [_checked(p, _fixed_part(name)) for p in sorted(taken, key=lambda p: (len(p.parts), p))]
     else:
         items = [_Found(path, Path(path.name))]
@@ -179,7 +179,7 @@ def _below(folder: Path, accepted: Collection[str]) -> Iterator[_Found | LeftOut
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in folders:
             if Path(parent, name).is_symlink():
-                yield LeftOut(Path(parent, name), "a link to a folder; name it to take what is in it")
+                yield LeftOut(Path(parent, name), "a link to a folder; name it to take its contents")
         for name in sorted(names):
             if Path(name).suffix.lower() in accepted and not name.startswith("."):
                 yield _checked(Path(parent, name), folder)
@@ -202,7 +202,7 @@ def _checked(path: Path, root: Path) -> _Found | LeftOut:
 
 
 def _check_apart(jobs: Sequence[Job], sources: Sequence[Path]) -> None:
-    """Before any work: no file is an output twice, or an input and an output."""
+    """Check, before any work, that no file is an output twice, or both an input and an output."""
     made: dict[Path, Job] = {}
     for job in jobs:
         other = made.setdefault(_spelt_once(job.output), job)
@@ -220,7 +220,7 @@ def _check_apart(jobs: Sequence[Job], sources: Sequence[Path]) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Alike for all names of a file."""
+    """The same for all names of a file."""
     try:
         status = path.stat()
     except OSError:

@@ -20,14 +20,14 @@ def repair(
     ] = None,
     in_place: Annotated[
         bool,
-        typer.Option("--in-place", help="Replace IN, which stays as it is until the sound file is whole."),
+        typer.Option("--in-place", help="Replace IN, once the sound file is complete."),
     ] = False,
     header_from: Annotated[
         Path | None, typer.Option(help="Another file of the same kind, if the header of IN is damaged.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """A sound file out of what is left of a damaged one, on the same time line. Needs no model."""
+    """Make a sound file of what is left of a damaged one, keeping its timing. Needs no model."""
     from dacodec.cli.verify import tell
     from dacodec.container import Reader
     from dacodec.container import repair as repair_file

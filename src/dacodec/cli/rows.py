@@ -1,4 +1,4 @@
-"""Rows of a language model's ids from a pipe, and what is heard of them."""
+"""Rows of a language model's ids from a pipe, and their audio."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LINE_BYTES = 1 << 16
 
 
 def rows_in(file: BinaryIO, layout: Layout, form: str) -> Iterator[Any]:
-    """Rows, some at a time, as they arrive; a RowError as the last item for what is none.
+    """Rows, some at a time, as they arrive; a RowError as the last item if something is not a row.
 
     Raises:
         BadParameter: for an unknown form.
@@ -28,7 +28,7 @@ def rows_in(file: BinaryIO, layout: Layout, form: str) -> Iterator[Any]:
         return _binary_rows(file, layout)
     if form == "json":
         return _json_rows(file)
-    raise typer.BadParameter(f"{form!r} is none of uint16, json", param_hint="--rows")
+    raise typer.BadParameter(f"{form!r} is not one of uint16, json", param_hint="--rows")
 
 
 def _binary_rows(file: BinaryIO, layout: Layout) -> Iterator[Any]:
@@ -62,7 +62,7 @@ def _json_rows(file: BinaryIO) -> Iterator[Any]:
 
 
 class Listener:
-    """Rows to audio, up to the first row that is wrong."""
+    """Rows to audio, up to the first wrong row."""
 
     def __init__(self, layout: Layout, decoder: StreamDecoder) -> None:
         self._undelay, self._decoder = Undelay(layout), decoder
@@ -92,6 +92,6 @@ class Listener:
         return audio
 
     def flush(self) -> Samples:
-        """The audio that is left, [1, T]."""
+        """The remaining audio, [1, T]."""
         signal, self._signal = self._signal, None
         return np.zeros((1, 0), np.float32) if signal is None else self._decoder.flush(signal)

@@ -16,12 +16,10 @@ def spectrogram(
     original: Annotated[Path, typer.Argument(metavar="ORIGINAL", help="An audio file.")],
     decoded: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[DECODED]", help="Its decoded audio, or a .dacz file. Left out: it is coded now."
-        ),
+        typer.Argument(metavar="[DECODED]", help="Its decoded audio, or a .dacz file. Default: code it now."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="PNG", help="Left out: ORIGINAL with .png.")
+        Path | None, typer.Option("-o", "--output", metavar="PNG", help="Default: ORIGINAL with .png.")
     ] = None,
     model: options.OtherModel = None,
     n_quantizers: options.NQuantizers = None,
@@ -31,7 +29,7 @@ def spectrogram(
     engine: options.Engine = "auto",
     overwrite: options.Overwrite = False,
 ) -> None:
-    """A picture of a recording above what coding makes of it. Needs the extra 'eval' (matplotlib)."""
+    """Draw a recording's spectrogram above that of its decoded audio. Needs the extra 'eval' (matplotlib)."""
     from dacodec.audio import read, resample
     from dacodec.encoded import Encoded
     from dacodec.errors import AudioError, OutputError

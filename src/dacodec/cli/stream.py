@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dacodec.container import Packet
 
 app = typer.Typer(
-    help="Live audio through pipes: bare samples in and out, nothing held back.", no_args_is_help=True
+    help="Live audio through pipes: raw samples in and out, nothing held back.", no_args_is_help=True
 )
 
 Rate = Annotated[int, typer.Option(help="Sampling rate, in Hz.")]
@@ -25,7 +25,7 @@ Raw = Annotated[str, typer.Option(help="Samples: s16le, s32le or f32le, interlea
 Lookahead = Annotated[
     float | None,
     typer.Option(
-        help="Milliseconds to look ahead, each way: less for less delay. Left out, as many as make it exact.",
+        help="Look-ahead in milliseconds, each way: less for less delay. Default: as much as is exact.",
         min=0,
     ),
 ]
@@ -39,7 +39,7 @@ def encode(
     rate: Rate = 44100,
     channels: Channels = 1,
     raw: Raw = "s16le",
-    packet_frames: Annotated[int, typer.Option(help="Frames a packet: fewer for less delay.", min=1)] = 4,
+    packet_frames: Annotated[int, typer.Option(help="Frames per packet: fewer for less delay.", min=1)] = 4,
     model: options.Model = "builtin",
     n_quantizers: options.NQuantizers = None,
     lookahead_ms: Lookahead = None,
@@ -80,12 +80,12 @@ def encode(
 Layout = Annotated[
     str | None,
     typer.Option(
-        help="The input is rows of ids of a language model, laid out as in dia, parler-tts, higgs-audio or musicgen; "
-        "needs --model."
+        help="The input is a language model's rows of ids, laid out as for dia, parler-tts, higgs-audio or "
+        "musicgen; needs --model."
     ),
 ]
 Rows = Annotated[
-    str, typer.Option(help="With --layout: uint16 (little-endian) or json (a list of ids a line).")
+    str, typer.Option(help="With --layout: uint16 (little-endian) or json (one list of ids per line).")
 ]
 
 
@@ -103,12 +103,12 @@ def decode(
 ) -> None:
     """A .dacz stream on standard input to samples on standard output, packet by packet; damage is concealed.
 
-    With --layout, what a language model writes, row by row, instead of the .dacz stream.
+    With --layout, the input is a language model's output, row by row, instead of a .dacz stream.
     """
     if layout is not None:
         if model is None:
             raise typer.BadParameter(
-                "say which codec the language model learned from, such as --model descript/dac_44khz",
+                "say which codec the language model was trained on, such as --model descript/dac_44khz",
                 param_hint="--layout",
             )
         codec = options.codec_loader(device, engine)(model)
@@ -156,7 +156,7 @@ def loopback(
     engine: options.Engine = "auto",
     statistics: Statistics = False,
 ) -> None:
-    """Samples through encoder and decoder and out again, as many as went in: hear what the other end would."""
+    """Samples through encoder and decoder, as many out as in: hear what the other end would hear."""
     codec = options.codec_loader(device, engine)(model)
     lookahead = live.seconds(lookahead_ms)
     coder = codec.stream_encoder(rate, n_quantizers=n_quantizers, lookahead_seconds=lookahead)
@@ -188,7 +188,7 @@ def _decode_rows(
     speaker: bool,
     statistics: bool,
 ) -> None:
-    """What is wrong with a row is said after the audio of those before it."""
+    """An error in a row is reported after the audio of the rows before it."""
     from dacodec.cli.rows import Listener, rows_in
     from dacodec.tokens import find_layout
 
@@ -220,7 +220,7 @@ def _decode_rows(
         row, codebook, _, number = listener.bad[0]
         complain(
             f"id {number} at row {row}, codebook {codebook} is no code ({len(listener.bad)} such ids); the frame "
-            "before was decoded there"
+            "before was repeated there"
         )
     load.tell(statistics)
     if listener.error is not None:

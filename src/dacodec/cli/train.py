@@ -14,9 +14,9 @@ def train(
     context: typer.Context,
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or a recipe such as smoke.")],
     max_minutes: Annotated[
-        float | None, typer.Option(help="End cleanly after so long, with the weights saved.")
+        float | None, typer.Option(help="End cleanly after this long, with the weights saved.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="The run's folder; a run in it goes on.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run's folder; a run in it is resumed.")] = None,
 ) -> None:
     """Train a model. Any key of the config can be set after it: --data.workers 4 --model.n_codebooks 8."""
     from dacodec.training.config import load_config

@@ -1,4 +1,4 @@
-"""``dacodec verify``, and how damage is told."""
+"""``dacodec verify``, and how damage is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DAMAGED = 4  # exit code, as for any file that breaks the format
 
 
 def verify(inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help=".dacz files.")]) -> None:
-    """Check every byte of .dacz files, and tell all that is wrong. Needs no model. Exit code 4 if anything is."""
+    """Check every byte of .dacz files and report everything that is wrong (exit code 4). Needs no model."""
     from dacodec.container import verify as verify_file
     from dacodec.errors import FormatError
     from dacodec.files import open_input
@@ -32,7 +32,7 @@ def verify(inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help=".
                 is_damaged = True
                 continue
         is_damaged |= bool(verdict.damages)
-        unseen = "" if verdict.codes_checked else ", checksums only: the prior of its codes is not here"
+        unseen = "" if verdict.codes_checked else ", checksums only: the prior of its codes is not available"
         state = "DAMAGED" if verdict.damages else "sound"
         seconds = verdict.n_samples / verdict.header.sampling_rate
         say(f"{path}: {state}, {seconds:.3f} s, {verdict.n_frames} frames{unseen}")
@@ -42,7 +42,7 @@ def verify(inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help=".
 
 
 def tell(header: Header, damages: Iterable[Damage]) -> None:
-    """A line for each damage: where in the file, where in time, why."""
+    """One line per damage: where in the file, where in time, why."""
     for damage in damages:
         start = damage.first_frame * header.hop_length / header.model_sampling_rate
         seconds = damage.n_frames * header.hop_length / header.model_sampling_rate

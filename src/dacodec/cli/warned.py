@@ -1,4 +1,4 @@
-"""Warnings of the command line: a line each, whoever gives them. The same is said once, and those of audio are counted."""
+"""Warnings on the command line: one line each, without repetitions; those about audio are counted."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from dacodec.cli.messages import complain
 
-_said: dict[str, bool] = {}  # each line, and whether it is of an audio file
+_said: dict[str, bool] = {}  # each line, and whether it is about an audio file
 _lock = threading.Lock()
 
 
 def install() -> None:
-    """From now on, what is warned of becomes lines on standard error."""
+    """From now on, print warnings as lines on standard error."""
     from dacodec.errors import AudioWarning
 
     _said.clear()
@@ -22,7 +22,7 @@ def install() -> None:
 
 
 def count() -> int:
-    """How many different ones there were of audio files."""
+    """The number of different warnings about audio files."""
     return sum(_said.values())
 
 

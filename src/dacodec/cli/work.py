@@ -1,7 +1,8 @@
-"""Work on many files: side by side, with progress, carrying on after a bad one."""
+"""Work on many files: in parallel, with progress, continuing after failures."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,16 +19,16 @@ from dacodec.cli.plan import Job, Plan
 from dacodec.errors import DacodecError, OutputError
 from dacodec.files import sweep
 
-Report = Callable[[float, "float | None"], None]  # seconds of audio done, and of how many
-Run = Callable[[Job, Report], str]  # does a job and tells of it in a line
+Report = Callable[[float, "float | None"], None]  # seconds of audio done, and the total
+Run = Callable[[Job, Report], str]  # does a job and returns a line about it
 
 
 class _Stopped(Exception):
-    """Raised in a job that is under way when others were interrupted."""
+    """Raised in a running job when the others were interrupted."""
 
 
 class _Tally:
-    """What was done so far. Several threads count."""
+    """What was done so far. Thread-safe."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -49,8 +50,8 @@ class _Tally:
 def work(plan: Plan, run: Run, n_jobs: int = 1, overwrite: bool = False) -> int:
     """Do all jobs; returns the exit code.
 
-    One file alone tells of itself and fails by its error. Of many, those whose output is there already are
-    skipped, a failure is reported and the rest carried on, and a summary tells of all, and of what was left out.
+    A single file prints its own result and raises its own error. With many, those whose outputs exist are
+    skipped, a failure is reported and the rest continue, and a summary covers them all and what was left out.
     """
     tally = _Tally()
     if not plan.many:
@@ -75,12 +76,12 @@ def work(plan: Plan, run: Run, n_jobs: int = 1, overwrite: bool = False) -> int:
         say(f"  {left_out.path}: {left_out.reason}")
     if plan.passed_over:
         by_suffix = ", ".join(f"{n} {suffix}" for suffix, n in plan.passed_over.items())
-        say(f"passed over, as no audio by their suffix: {by_suffix} (--suffix takes more)")
+        say(f"not taken, not audio by suffix: {by_suffix} (--suffix adds more)")
     return 1 if tally.failed else 0
 
 
 def make_folders(jobs: Sequence[Job]) -> None:
-    """The folders that outputs go to."""
+    """Create the folders that outputs go to."""
     for folder in sorted({job.output.parent for job in jobs}):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def _run_all(jobs: Sequence[Job], run: Run, n_jobs: int, tally: _Tally) -> None:
             tally.add(done=1)
         except DacodecError as error:
             tally.add(failed=1)
-            # What cannot be read or written is named in the message.
+            # The message names what cannot be read or written.
             complain(error if str(error).startswith("cannot ") else f"{jobs[i].source}: {error}")
 
     with _meter(jobs, tally) as meter:
@@ -116,17 +117,17 @@ def _run_all(jobs: Sequence[Job], run: Run, n_jobs: int, tally: _Tally) -> None:
             try:
                 for future in as_completed([pool.submit(one, i) for i in range(len(jobs))]):
                     future.result()
-            finally:  # after Ctrl-C, say: what is under way ends at its next block
+            finally:  # after Ctrl-C, say: running jobs stop at their next block
                 stop.set()
                 pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
 def _meter(jobs: Sequence[Job], tally: _Tally) -> Iterator[Callable[[int], Report]]:
-    """A progress bar over the bytes of all inputs, on a terminal only; gives the report of each job."""
+    """A progress bar over the bytes of all inputs, only on a terminal; gives each job's report function."""
     console = Console(stderr=True)
     sizes = [_size(job.source) for job in jobs]
-    with Progress(
+    progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
@@ -134,7 +135,9 @@ def _meter(jobs: Sequence[Job], tally: _Tally) -> Iterator[Callable[[int], Repor
         console=console,
         transient=True,
         disable=not console.is_terminal,
-    ) as progress:
+    )
+    # Before version 15, rich ends a disabled bar, too, with an empty line.
+    with progress if console.is_terminal else contextlib.nullcontext():
         task = progress.add_task("starting", total=sum(sizes) or None)
 
         def report_of(i: int) -> Report:

@@ -1,6 +1,6 @@
-"""Any audio in, tokens out, and the same audio length back.
+"""Any audio in, tokens out, and audio of the same length back.
 
-``coder`` is what arrays, files and live audio share; each of them knows it alone, and :class:`Codec` joins them.
+``arrays``, ``files`` and ``live`` each build on ``coder`` alone; :class:`Codec` combines them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ __all__ = ["Codec"]
 
 
 class Codec(ArrayCodec, FileCodec, LiveCodec):
-    """Audio of any rate, length and number of channels to codes, and back to exactly as much audio.
+    """Codes audio of any rate, length and number of channels, and decodes to exactly as many samples.
 
-    Safe to call from several threads.
+    Thread-safe.
 
     Args:
         engine: runs the model.
-        model: who it is.
-        chunk_seconds: long audio is computed in chunks of about this length. It changes memory and speed, and
-            nothing of the result.
+        model: its identity and shape.
+        chunk_seconds: long audio is computed in chunks of about this length. Affects memory and speed, never
+            the result.
     """
 
     @classmethod
@@ -51,8 +51,9 @@ class Codec(ArrayCodec, FileCodec, LiveCodec):
         Args:
             source: ``"builtin"``, a folder, a hub id such as ``"descript/dac_44khz"``, or a Descript ``.pth``.
             engine: ``"auto"``, ``"native"``, ``"torch"`` or ``"torch-compile"``.
-            precision: of the native engine: ``"fast"``, or ``"exact"`` to PyTorch's own rounding.
-            threads: of the native engine, at most one a core; left out, as many as PyTorch uses and a
+            precision: of the native engine: ``"fast"``, or ``"exact"``, whose rounding errors are as small as
+                PyTorch's.
+            threads: of the native engine, at most one per core; by default as many as PyTorch uses and a
                 container's quota allows.
 
         Raises:

@@ -38,21 +38,22 @@ class ArrayCodec(Coder):
         """Audio to codes.
 
         Args:
-            audio: NumPy array or torch tensor, [T] or [C, T], floats in [-1, 1] or integers of full scale; or
-                such an array with its rate, as data loaders hand it out: a row ``{"array", "sampling_rate"}`` of
-                Hugging Face's datasets, a decoder with ``get_all_samples()``, torchcodec's ``AudioSamples``.
-            sampling_rate: of ``audio``, in Hz; any. Left out only where ``audio`` brings it.
-            n_quantizers: codebooks to use, 1..N; left out, all.
-            bitrate_kbps: instead, as many codebooks as fit in this rate of all channels together.
+            audio: NumPy array or torch tensor, [T] or [C, T], floats in [-1, 1] or full-scale integers; or an
+                object that carries its own rate, as data loaders return it: a row ``{"array",
+                "sampling_rate"}`` of Hugging Face's datasets, a decoder with ``get_all_samples()``,
+                torchcodec's ``AudioSamples``.
+            sampling_rate: of ``audio``, in Hz; any. Optional only if ``audio`` carries it.
+            n_quantizers: codebooks to use, 1..N; by default all.
+            bitrate_kbps: instead, as many codebooks as fit in this bitrate, all channels together.
             loudness_lufs: bring the audio to this loudness (ITU-R BS.1770) before coding, as far as it does
-                not clip; decoding takes it back. DAC was trained at -16.
-            mid_side: code the mid and side of a stereo recording rather than left and right: errors then lie
-                where the channels agree or differ, and what is in the middle stays there.
+                not clip; decoding undoes it. DAC was trained at -16.
+            mid_side: code the mid and side of a stereo recording rather than left and right: coding errors
+                then fall on mid and side, so that what is in the middle stays there.
 
         Raises:
-            AudioError: if the audio is empty or of a wrong shape or dtype, or holds NaN or infinity; if its rate
-                is not known, or contradicts the one that it brings.
-            CodesError: if ``n_quantizers`` or ``bitrate_kbps`` cannot be had.
+            AudioError: if the audio is empty, has the wrong shape or dtype, or contains NaN or infinity; if
+                its rate is unknown, or contradicts the one it carries.
+            CodesError: if ``n_quantizers`` or ``bitrate_kbps`` is out of range.
         """
         given = _given(audio, sampling_rate, loudness_lufs, mid_side)
         n_quantizers = self.choose_n_quantizers(len(given.samples), n_quantizers, bitrate_kbps)
@@ -66,13 +67,13 @@ class ArrayCodec(Coder):
         return self._encoded(np.concatenate(list(blocks), axis=2), given)
 
     def decode(self, encoded: Encoded, *, allow_other_model: bool = False) -> NDArray[np.float32]:
-        """Codes to audio, of the rate, channels and number of samples that were given.
+        """Codes to audio, with the rate, channels and number of samples of the original.
 
         Args:
             allow_other_model: decode codes of a model with another fingerprint but the same shape.
 
         Returns:
-            float32 [C, T], or [T] if the audio was given so.
+            float32 [C, T], or [T] if the original was.
 
         Raises:
             ModelMismatchError: if another model made the codes.
@@ -98,13 +99,16 @@ class ArrayCodec(Coder):
         loudness_lufs: float | None = None,
         mid_side: bool = False,
     ) -> list[Encoded]:
-        """Many recordings at once: what :meth:`encode` gives for each, in the order given.
+        """:meth:`encode` for many recordings at once, in the order given.
 
-        Recordings of like length go through the model together, padded and masked (``batching/batches.py``).
+        Recordings of similar length run as one batch, padded and masked (``batching/batches.py``).
 
         Args:
             audios: as for :meth:`encode`, of any lengths and numbers of channels.
-            sampling_rates: of each, or one for all, in Hz. Left out only where all bring theirs.
+            sampling_rates: one for each, or one for all, in Hz. Optional only if each carries its own.
+
+        Raises:
+            AudioError, CodesError: as for :meth:`encode`.
         """
         rates: Any = sampling_rates
         if rates is None or np.ndim(rates) == 0:
@@ -126,7 +130,7 @@ class ArrayCodec(Coder):
     def decode_batch(
         self, encoded: Sequence[Encoded], *, allow_other_model: bool = False
     ) -> list[NDArray[np.float32]]:
-        """Many recordings at once: what :meth:`decode` gives for each, in the order given."""
+        """:meth:`decode` for many recordings at once, in the order given."""
         for one in encoded:
             self.check_model(one.model, one.n_codebooks, allow_other_model)
         rows = [torch.from_numpy(codes.astype(np.int64)) for one in encoded for codes in one.codes]
@@ -148,15 +152,15 @@ class ArrayCodec(Coder):
     def from_codes(
         self, codes: Any, *, sampling_rate: int | None = None, n_samples: int | None = None
     ) -> Encoded:
-        """Codes from outside, a language model's output for one, made ready for :meth:`decode`.
+        """Wrap codes from elsewhere, such as a language model's output, for :meth:`decode`.
 
         Args:
             codes: NumPy array or torch tensor of integers, [K, F] or [C, K, F], K from 1 to N.
-            sampling_rate: of the audio to be given back, in Hz; left out, the model's.
-            n_samples: of it; left out, all that the frames give.
+            sampling_rate: of the decoded audio, in Hz; by default the model's.
+            n_samples: of the decoded audio, per channel; by default all that the frames give.
 
         Raises:
-            CodesError: for codes of wrong rank or dtype or out of range, with their position.
+            CodesError: if the codes have the wrong rank or dtype, or are out of range (with their position).
         """
         tensor = codes.detach().cpu() if isinstance(codes, Tensor) else torch.as_tensor(np.asarray(codes))
         flat = tensor.ndim == 2
@@ -184,9 +188,9 @@ class _Given(NamedTuple):
 
     samples: Samples  # [C, T]
     sampling_rate: int  # Hz
-    gain: float  # to be multiplied by
-    mid_side: bool  # to be coded so
-    flat: bool  # it came as [T]
+    gain: float  # to apply before coding
+    mid_side: bool  # code it as mid and side
+    flat: bool  # it was given as [T]
 
 
 def _given(audio: Any, sampling_rate: int | None, loudness_lufs: float | None, mid_side: bool) -> _Given:

@@ -1,10 +1,10 @@
-"""What arrays, files and live audio share: blocks of samples to blocks of codes, and back to the samples as given.
+"""The core of arrays, files and live audio: blocks of samples to blocks of codes, and back.
 
-Shapes: C channels, T samples, K codebooks in use, F frames. The channels of a recording are coded as they
-are, each on its own, with one gain for all, so that the stereo image stays.
+Shapes: C channels, T samples, K codebooks in use, F frames. Each channel of a recording is coded on its own,
+all with the same gain, which keeps the stereo image.
 
-Long signals go through in chunks that give exactly what the whole would (``batching/chunks.py``): arrays, files and
-pipes take the same way, block by block.
+Long signals are coded in chunks, with exactly the result of the whole (``batching/chunks.py``). Arrays, files
+and pipes share this one path, block by block.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from dacodec.geometry import Geometry
 
 Codes = NDArray[np.uint16]
 
-# Frames at the end that may be padding only: the last one, and one for how resamplers round lengths.
+# Frames at the end that may be padding only: the last, and one more because resamplers round lengths.
 PADDING_FRAMES = 2
 
 
 class Coder:
-    """A model, and what it makes of signals that come in blocks. Arguments as :class:`~dacodec.codec.Codec` says."""
+    """Codes and decodes signals block by block. Arguments: see :class:`~dacodec.codec.Codec`."""
 
     def __init__(self, engine: Engine, model: Model, chunk_seconds: float = CHUNK_SECONDS) -> None:
         self.engine = engine
@@ -53,7 +53,7 @@ class Coder:
 
     @property
     def chunk_frames(self) -> int:
-        """Frames that are computed at once."""
+        """Frames in a chunk."""
         return chunk_frames(self.engine, self.chunk_seconds)
 
     def encode_blocks(
@@ -65,7 +65,7 @@ class Coder:
         gain: float = 1.0,
         mid_side: bool = False,
     ) -> Iterator[Codes]:
-        """Codes [C, K, F], bit by bit, of a recording that comes in blocks [C, T]: the same as of the whole."""
+        """Codes in blocks [C, K, F] of a recording in blocks [C, T]: the same as of the whole."""
         yield from self.encode_raw(self.at_model_rate(blocks, sampling_rate, gain, mid_side), n_quantizers)
 
     def decode_blocks(
@@ -77,10 +77,10 @@ class Coder:
         gain: float = 1.0,
         mid_side: bool = False,
     ) -> Iterator[Samples]:
-        """Audio [C, T], bit by bit, of codes that come in blocks [C, K, F].
+        """Audio in blocks [C, T] of codes in blocks [C, K, F].
 
         Args:
-            n_samples: how many in all, per channel; a function, if that is known only after the last block.
+            n_samples: total per channel; a function if it is known only after the last block.
         """
         yield from self.at_given_rate(self.decode_raw(blocks), sampling_rate, n_samples, gain, mid_side)
 
@@ -94,7 +94,7 @@ class Coder:
             each = self.geometry.config.bitrate_kbps(1) * n_channels
             if not bitrate_kbps >= each:
                 raise CodesError(
-                    f"{bitrate_kbps:g} kbit/s is less than one codebook for {n_channels} channel(s) takes; "
+                    f"{bitrate_kbps:g} kbit/s is less than one codebook takes for {n_channels} channel(s); "
                     f"give at least {each:.3f}"
                 )
             return min(most, int(bitrate_kbps / each + 1e-9))
@@ -107,18 +107,16 @@ class Coder:
     def at_model_rate(
         self, blocks: Iterable[Samples], sampling_rate: int, gain: float = 1.0, mid_side: bool = False
     ) -> Iterator[Samples]:
-        """What :meth:`encode_raw` takes, of a recording that comes in blocks [C, T]."""
-        blocks = audio_io.mid_side(blocks) if mid_side else blocks
-        scaled = blocks if gain == 1 else (block * np.float32(gain) for block in blocks)
-        yield from resample_blocks(scaled, sampling_rate, self.sampling_rate)
+        """A recording in blocks [C, T], prepared for :meth:`encode_raw`: mid/side, gain, the model's rate."""
+        yield from at_rate(self.sampling_rate, blocks, sampling_rate, gain, mid_side)
 
     def encode_raw(self, blocks: Iterable[Samples], n_quantizers: int | None = None) -> Iterator[Codes]:
-        """Codes [C, K, F], bit by bit, of audio at the model's rate in blocks [C, T]."""
+        """Codes in blocks [C, K, F] of audio at the model's rate in blocks [C, T]."""
         audio = map(torch.from_numpy, blocks)
         return map(to_uint16, encode_chunks(self.engine, audio, n_quantizers, self.chunk_frames))
 
     def decode_raw(self, blocks: Iterable[Codes]) -> Iterator[Samples]:
-        """Audio [C, T] at the model's rate, bit by bit, of codes in blocks [C, K, F]: all that they give."""
+        """All the audio of codes in blocks [C, K, F], in blocks [C, T] at the model's rate."""
         codes = (torch.from_numpy(block.astype(np.int64)) for block in blocks)
         return (block.numpy() for block in decode_chunks(self.engine, codes, self.chunk_frames))
 
@@ -130,9 +128,9 @@ class Coder:
         gain: float = 1.0,
         mid_side: bool = False,
     ) -> Iterator[Samples]:
-        """The recording in blocks [C, T] of what :meth:`decode_raw` gives; arguments as of :meth:`decode_blocks`."""
+        """What :meth:`decode_raw` gives, as the recording was given; arguments of :meth:`decode_blocks`."""
 
-        # What pads the last frame is cut off before resampling, as it was put on after resampling.
+        # The last frame's padding was added after resampling, so it is cut off before resampling back.
         def n_model() -> int:
             n = n_samples if isinstance(n_samples, int) else n_samples()
             return resampled_length(n, sampling_rate, self.sampling_rate)
@@ -153,7 +151,7 @@ class Coder:
         fits = all(getattr(mine, name) == getattr(theirs, name) for name in shape)
         if not fits or n_codebooks > self.n_codebooks:
             raise ModelMismatchError(
-                f"these codes are of {theirs.name!r}, whose shape {mine.name!r} does not have; "
+                f"these codes are of {theirs.name!r}, whose shape differs from that of {mine.name!r}; "
                 f"load {theirs.name!r} to decode them"
             )
         if mine.fingerprint != theirs.fingerprint and not allow_other_model:
@@ -163,6 +161,15 @@ class Coder:
             )
 
 
+def at_rate(
+    model_rate: int, blocks: Iterable[Samples], sampling_rate: int, gain: float = 1.0, mid_side: bool = False
+) -> Iterator[Samples]:
+    """A recording in blocks [C, T] as a model at ``model_rate`` codes it."""
+    blocks = audio_io.mid_side(blocks) if mid_side else blocks
+    scaled = blocks if gain == 1 else (block * np.float32(gain) for block in blocks)
+    yield from resample_blocks(scaled, sampling_rate, model_rate)
+
+
 def as_given(blocks: Iterable[Samples], gain: float, mid_side: bool) -> Iterator[Samples]:
     """Decoded audio [C, T] as the recording was given: left and right, at its own level."""
     for block in audio_io.left_right(blocks) if mid_side else blocks:
@@ -170,15 +177,15 @@ def as_given(blocks: Iterable[Samples], gain: float, mid_side: bool) -> Iterator
 
 
 def check_mid_side(channels: int, mid_side: bool) -> None:
-    """Raise AudioError if mid and side are wanted of other than two channels."""
+    """Raise AudioError if mid/side coding is asked for with other than two channels."""
     if mid_side and channels != 2:
-        raise AudioError(f"mid and side are of two channels, this has {channels}; leave mid_side out")
+        raise AudioError(f"mid/side coding needs two channels, this has {channels}; leave mid_side out")
 
 
 def gain_to(blocks: Iterable[Samples], channels: int, sampling_rate: int, target_lufs: float) -> float:
-    """One gain for all channels that brings a signal in blocks [C, T] to ``target_lufs``.
+    """One gain for all channels that brings a signal in blocks [C, T] to ``target_lufs`` (ITU-R BS.1770).
 
-    Not above what full scale allows, and as exact as a file holds it; 1.0 for silence.
+    Limited so that nothing clips, and rounded to float32 as in the file; 1.0 for silence.
 
     Raises:
         AudioError: if the target is more than 120 dB away.

@@ -1,8 +1,8 @@
-"""Lost frames made bearable: the frame before is repeated, softened, and fades.
+"""Concealment of lost frames: the frame before is repeated, low-passed, and faded out.
 
-The decoder gets one unbroken line of codes, so that nothing clicks where frames are missing. What repeats for longer
-than a few frames would hum, so it is faded out, and what comes after fades in. Beyond the decoder's receptive
-field all is exact again.
+The decoder gets an unbroken sequence of codes, so that nothing clicks where frames are missing. A frame
+repeated for long would hum, so it is faded out within a few frames, and the audio after the loss fades in.
+Beyond the decoder's receptive field the audio is exact again.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from dacodec.audio import Samples
 from dacodec.container import Packet
 
-FADE_FRAMES = 4  # missing one after the other until there is silence
-# A binomial low pass: half the amplitude at an eighth of the sampling rate. It takes away the treble that a
-# decoder makes up where codes repeat: in noise a quarter of the lost frames would crackle otherwise.
+FADE_FRAMES = 4  # consecutive lost frames until silence
+# A binomial low-pass filter: half the amplitude at an eighth of the sampling rate. It removes the treble that
+# a decoder invents where codes repeat: in noise, a quarter of the lost frames would crackle without it.
 _SOFT = np.array([comb(8, i) for i in range(9)], np.float32) / 2**8
 
 
 def repeat_missing(
     codes: NDArray[np.uint16], missing: NDArray[np.bool_], last: NDArray[np.uint16] | None
 ) -> NDArray[np.uint16]:
-    """``codes`` [C, K, F] with every missing frame replaced by the one before, ``last`` [C, K, 1] before all."""
+    """``codes`` [C, K, F] with each ``missing`` frame [F] replaced by the one before, at first by ``last``."""
     if not missing.any():
         return codes
     before = np.zeros_like(codes[:, :, :1]) if last is None else last
@@ -38,31 +38,31 @@ def repeat_missing(
 
 @dataclass(frozen=True)
 class Envelope:
-    """What is done to audio beside lost frames, a value that goes along with a decoder's state.
+    """Gain and low-pass filtering around lost frames: a value that travels with a decoder's state.
 
-    Gain and treble change from frame to frame, and at the boundary of two frames they are those of the worse: they
-    fall during the frame before a loss, for what the decoder makes of a sudden repetition reaches back that far.
+    Both change from frame to frame; at the boundary of two frames the worse one counts. So they set in during
+    the frame before a loss, because the effect of a sudden repetition reaches back that far.
 
     Args:
-        sees_ahead: a frame's audio always comes after the next frame's codes. Where it does not, a loss cannot be
-            prepared for, and changes begin with it.
+        sees_ahead: a frame's audio always comes after the next frame's codes. If not, the changes can only
+            begin with the loss.
     """
 
     sees_ahead: bool
-    position: int = 0  # samples at the model's rate that went through
-    # From the frame before the one at ``position`` on.
+    position: int = 0  # samples processed, at the model's rate
+    # One per frame, starting with the frame before the one at ``position``.
     gains: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
     past: Samples = field(default_factory=lambda: np.zeros((1, len(_SOFT) - 1), np.float32))  # [C, n]
 
     def add(self, missing: NDArray[np.bool_]) -> Envelope:
-        """With the next frames, some of them ``missing`` [F]."""
+        """The envelope extended by the next frames, some of them ``missing`` [F]."""
         gains = [float(self.gains[-1])]
         for lost in missing:
             gains.append(max(0.0, gains[-1] - 1 / FADE_FRAMES) if lost else 1.0)
         return replace(self, gains=np.concatenate([self.gains, np.array(gains[1:], np.float32)]))
 
     def apply(self, audio: Samples, hop_length: int) -> tuple[Samples, Envelope]:
-        """``audio`` [C, T], the next samples at the model's rate, with their gains."""
+        """Apply it to the next ``audio`` [C, T] at the model's rate; also gives the envelope after that."""
         begin = self.position % hop_length
         n_passed = (begin + audio.shape[1]) // hop_length
         line = np.concatenate([np.broadcast_to(self.past, (len(audio), self.past.shape[1])), audio], axis=1)
@@ -94,7 +94,7 @@ def concealed(
     decode: Callable[[Iterable[NDArray[np.uint16]]], Iterable[Samples]],
     hop_length: int,
 ) -> Iterator[Samples]:
-    """What ``decode`` makes of the codes of ``packets``, at the model's rate, with lost ones faded."""
+    """The audio that ``decode`` makes of ``packets``, at the model's rate, with lost packets concealed."""
     envelope = Envelope(sees_ahead=True)
 
     def codes() -> Iterator[NDArray[np.uint16]]:

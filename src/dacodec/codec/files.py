@@ -1,4 +1,4 @@
-"""Audio files and pipes to ``.dacz`` files and pipes and back, of any length in constant memory."""
+"""Audio files and pipes to ``.dacz`` files and pipes and back: any length, in constant memory."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ class FileCodec(Coder):
         """Code an audio file into a ``.dacz`` file.
 
         Args:
-            output: appears only when it is whole.
+            output: appears only once it is complete.
             overwrite: replace an ``output`` that exists.
             loudness_lufs: as for :meth:`Codec.encode`; the file is read twice.
             start_seconds, duration_seconds: code only this part.
             damaged, track: as for :func:`dacodec.audio.read`.
-            options: others of :meth:`Codec.encode_stream`.
+            options: the other arguments of :meth:`Codec.encode_stream`.
 
         Raises:
-            AudioError: if ``path`` cannot be read, or has nothing in that part.
+            AudioError: if ``path`` cannot be read, or has no audio in that part.
             OutputError: if ``output`` exists or cannot be written.
         """
         part = Part(start_seconds, duration_seconds)
@@ -64,7 +64,7 @@ class FileCodec(Coder):
         if loudness_lufs is not None:
             if not Path(path).is_file():
                 raise AudioError(
-                    f"{path} gives its audio once, and loudness takes two passes; save it to a file"
+                    f"{path} can be read only once, and loudness takes two passes; save it to a file"
                 )
             with AudioReader(path, damaged=damaged, track=track) as reader:
                 gain = gain_to(part.of(reader), reader.channels, reader.sampling_rate, loudness_lufs)
@@ -96,17 +96,21 @@ class FileCodec(Coder):
         progress: Progress | None = None,
         overlap: bool = False,
     ) -> Summary:
-        """Code what ``reader`` reads into ``file``; both may be pipes.
+        """Code the audio of ``reader`` into ``file``; both may be pipes.
 
         Args:
             n_quantizers, bitrate_kbps: as for :meth:`Codec.encode`.
-            gain: multiply by it first; decoding takes it back.
+            gain: applied before coding, and undone by decoding.
             mid_side: as for :meth:`Codec.encode`.
             start_seconds, duration_seconds: code only this part.
-            progress: is told from time to time how many seconds were read, and of how many (None: unknown). What
-                it raises ends the work.
-            overlap: read ahead and write behind in threads of their own. Not for pipes: one that gives nothing would
-                hold its thread.
+            progress: called now and then with the seconds read and the total (None if unknown). An exception
+                from it stops the work.
+            overlap: read ahead and write behind in threads of their own. Not for pipes: a silent pipe would
+                block its thread forever.
+
+        Raises:
+            AudioError: if the audio cannot be read, or that part has none.
+            CodesError: if ``n_quantizers`` or ``bitrate_kbps`` is out of range.
         """
         n_quantizers = self.choose_n_quantizers(reader.channels, n_quantizers, bitrate_kbps)
         check_mid_side(reader.channels, mid_side)
@@ -147,21 +151,22 @@ class FileCodec(Coder):
         """Decode a ``.dacz`` file into an audio file. All of it is checked before any of it is decoded.
 
         Args:
-            output: appears only when it is whole; its suffix tells the format.
+            output: appears only once it is complete; its suffix selects the format.
             overwrite: replace an ``output`` that exists.
             subtype: encoding of the samples, as for :func:`dacodec.audio.write`.
             allow_other_model: as for :meth:`Codec.decode`.
-            conceal: pass over damage instead of raising; what was lost fades, and time goes on. The summary tells.
-            start_seconds, duration_seconds: decode only this part, to the samples that it has in the whole.
+            conceal: skip damage instead of raising: lost frames fade out and keep their time. The summary
+                lists the damage.
+            start_seconds, duration_seconds: decode only this part, to the same samples as in the whole.
             progress: as for :meth:`Codec.encode_stream`.
 
         Returns:
-            what is in the file.
+            What the file holds.
 
         Raises:
             InputError, FormatError: if ``path`` cannot be read.
             ModelMismatchError: if another model made it.
-            AudioError: if there is nothing in that part, or the output's format cannot hold such audio.
+            AudioError: if that part has no audio, or the output's format cannot hold such audio.
             OutputError: if ``output`` exists or cannot be written.
         """
         summary = Summary.read(path, conceal)
@@ -201,11 +206,14 @@ class FileCodec(Coder):
         allow_other_model: bool = False,
         progress: Progress | None = None,
     ) -> Iterator[Samples]:
-        """Audio [C, T], bit by bit, of a ``.dacz`` stream, which may come from a pipe.
+        """The audio of a ``.dacz`` stream, which may be a pipe, in blocks [C, T].
 
         Args:
-            n_samples: in the whole stream, per channel, where the caller knows and the header does not.
+            n_samples: of the whole stream, per channel, where the caller knows it and the header does not.
             start_seconds, duration_seconds, allow_other_model, progress: as for :meth:`Codec.decode_file`.
+
+        Raises:
+            FormatError, ModelMismatchError, AudioError: as for :meth:`Codec.decode_file`.
         """
         decoding = _decoding(
             self, reader, n_samples, Part(start_seconds, duration_seconds), allow_other_model
@@ -216,12 +224,12 @@ class FileCodec(Coder):
 
 
 class _Decoding(NamedTuple):
-    """:meth:`FileCodec.decode_stream` in three steps, each of which may have a thread of its own."""
+    """The three stages of :meth:`FileCodec.decode_stream`, each of which may run in a thread of its own."""
 
     packets: Iterator[Packet]
     decode: Callable[[Iterator[Packet]], Iterator[Samples]]  # at the model's rate
     finish: Callable[[Iterator[Samples]], Iterator[Samples]]  # as the recording was given
-    length: int | None = None  # samples of that, where it is known
+    length: int | None = None  # samples that ``finish`` gives, if known
 
 
 def _decoding(
@@ -236,14 +244,14 @@ def _decoding(
 
 
 def _to_the_end(coder: Coder, reader: Reader, part: Part) -> _Decoding:
-    """A stream whose length only its end tells; frames that are lost are concealed."""
+    """Decode a stream whose length is known only at its end; lost frames are concealed."""
     header = reader.header
 
     def n_samples() -> int:
         assert reader.n_samples is not None
         if not reader.conceals:
             return reader.n_samples
-        # The end of a damaged stream may tell of fewer samples than were given out before it.
+        # The end of a damaged stream may claim fewer samples than were already given out.
         held = (reader.n_frames - PADDING_FRAMES) * header.hop_length * header.sampling_rate
         return max(reader.n_samples, -(-held // header.model_sampling_rate))
 
@@ -258,7 +266,7 @@ def _to_the_end(coder: Coder, reader: Reader, part: Part) -> _Decoding:
 
 
 def _between_samples(coder: Coder, reader: Reader, n_samples: int, start: int, stop: int) -> _Decoding:
-    """Samples ``start`` to ``stop`` of ``n_samples``: only the frames that they depend on are decoded."""
+    """Samples ``start`` to ``stop`` of ``n_samples``, decoding only the frames they depend on."""
     header, model, halo = reader.header, coder.model, coder.geometry.decoder_halo
     rate = header.sampling_rate
     resampler = Resampler(model.sampling_rate, rate)

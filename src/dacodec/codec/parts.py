@@ -1,4 +1,4 @@
-"""Which part of a recording is worked on, and how much of it is done."""
+"""The part of a recording to work on, and progress through it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import numpy as np
 from dacodec.audio import AudioReader, PcmReader, Samples, between
 from dacodec.errors import AudioError
 
-# Told how many seconds of audio are done, and of how many, where that is known.
+# Called with the seconds of audio done so far and the total, None if that is unknown.
 Progress = Callable[[float, float | None], None]
 
 
 class Part:
-    """From when to when, in seconds."""
+    """A start and a duration in seconds; a duration of None runs to the end.
+
+    Raises:
+        AudioError: if the start is negative or the duration not positive.
+    """
 
     def __init__(self, start_seconds: float, duration_seconds: float | None) -> None:
         if not 0 <= start_seconds < np.inf:
@@ -24,17 +28,17 @@ class Part:
         self._start, self._duration = start_seconds, duration_seconds
 
     def samples(self, sampling_rate: int, n_samples: int) -> tuple[int, int]:
-        """First and last + 1 of a signal of ``n_samples``."""
+        """Its first sample and the one after its last, in a signal of ``n_samples``."""
         start = round(self._start * sampling_rate)
         stop = n_samples if self._duration is None else start + round(self._duration * sampling_rate)
         if start >= n_samples > 0 or stop <= start:
             raise AudioError(
-                f"there is no audio from {self._start:g} s on; all of it is {n_samples / sampling_rate:g} s long"
+                f"there is no audio from {self._start:g} s on; the audio is {n_samples / sampling_rate:g} s long"
             )
         return start, min(stop, n_samples)
 
     def length(self, reader: AudioReader | PcmReader) -> int | None:
-        """Samples in it, where that is known beforehand."""
+        """Its length in samples; None if ``reader`` does not know its own."""
         if reader.n_samples is None:
             return None
         start, stop = self.samples(reader.sampling_rate, reader.n_samples)
@@ -58,7 +62,7 @@ class Part:
 
 
 class Counted:
-    """Counts what passes of a signal of ``length`` samples, None if that is unknown."""
+    """Counts the samples that pass, of a signal of ``length`` samples (None if unknown)."""
 
     def __init__(self, sampling_rate: int, length: int | None) -> None:
         self._rate = sampling_rate
@@ -76,7 +80,7 @@ class Counted:
 
 
 def telling(blocks: Iterable[Samples], counted: Counted, progress: Progress | None) -> Iterator[Samples]:
-    """Passes blocks on, and tells after each how much was counted: maybe in another thread, never from there."""
+    """Passes blocks on, reporting progress after each: in the caller's thread, wherever the counting is."""
     for block in blocks:
         yield block
         counted.tell(progress)

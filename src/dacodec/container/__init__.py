@@ -1,4 +1,4 @@
-"""The compressed file, ``.dacz``: docs/format.md, in the standard library and NumPy.
+"""The compressed file, ``.dacz``, as docs/format.md defines it; needs only the standard library and NumPy.
 
 ::
 

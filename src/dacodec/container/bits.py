@@ -28,6 +28,6 @@ def unpack(data: bytes, width: int, n_codes: int) -> NDArray[np.uint16]:
 
 
 def has_clear_padding(data: bytes, width: int, n_codes: int) -> bool:
-    """Whether the bits that ``n_codes`` codes leave over in the last byte of ``data`` are zero."""
+    """Whether the bits left over in the last byte of ``data`` after ``n_codes`` codes are zero."""
     used = n_codes * width % 8
     return used == 0 or data[-1] >> used == 0

@@ -1,6 +1,7 @@
-"""Blocks of the file to bytes and back: packets in segments, index, end mark. Nothing here knows codes or order.
+"""Blocks of the file to bytes and back: packets in segments, index, end mark. Codes and order are left to
+others.
 
-A packet's segments can be dropped, checked and stored again without knowing what they say.
+A packet's segments can be dropped, checked and stored again without decoding them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ NAMES = {RAW: "a packet", CODED: "a packet", INDEX: "the index", END: "the end m
 
 @dataclass(frozen=True)
 class Head:
-    """The first 12 bytes of a block; ``n_frames`` of an index are its entries."""
+    """The first 12 bytes of a block; for an index, ``n_frames`` is its number of entries."""
 
     kind: int
     n_codebooks: int
@@ -61,14 +62,14 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class PacketBlock:
-    """A packet whose segments nobody has looked into.
+    """A packet with its segments undecoded.
 
     Args:
-        first_frame: frames of the file before this packet.
+        first_frame: number of frames before this packet in the file.
         n_frames: in this packet.
         segments: one for each codebook, lowest first.
-        offset: where it stands in its file; 0 for one that stands in none.
-        body_offset: where its first segment stands.
+        offset: its position in the file; 0 if it is in none.
+        body_offset: position of its first segment.
     """
 
     first_frame: int
@@ -78,12 +79,12 @@ class PacketBlock:
     body_offset: int = HEAD.size
 
     def offset_of(self, codebook: int) -> int:
-        """Where a codebook's segment stands in the file."""
+        """Position of a codebook's segment in the file."""
         return self.body_offset + sum(len(segment.data) for segment in self.segments[:codebook])
 
 
 class Entry(NamedTuple):
-    """A line of an index: the packet at ``offset`` of the file starts with frame ``first_frame``."""
+    """An entry of an index: the packet at ``offset`` in the file starts with frame ``first_frame``."""
 
     first_frame: int
     offset: int
@@ -97,12 +98,12 @@ class End(NamedTuple):
 
 
 class RawBlock(NamedTuple):
-    """A block as it was read: CRC and order are not checked yet."""
+    """A block as read, its CRC and order not yet checked."""
 
     head: Head
     savings: dict[int, int]  # of the coded segments: codebook to bytes saved
     data: bytes  # all of it
-    body_start: int  # where segments, entries or the end's numbers start
+    body_start: int  # where the segments, entries or the end mark's numbers start
     offset: int
 
 
@@ -139,7 +140,7 @@ def raw_bytes(header: Header, n_frames: int) -> int:
 
 
 def take_block(header: Header, source: Source, what: str) -> RawBlock:
-    """Take the next block from ``source``, and not a byte more than it has.
+    """Take the next block from ``source``, and not a byte more.
 
     Raises:
         FormatError: with the offset, for a head or table that breaks the format.
@@ -156,13 +157,13 @@ def take_block(header: Header, source: Source, what: str) -> RawBlock:
 
 
 def check_crc(block: RawBlock) -> None:
-    """Check the CRC that ends ``block``."""
+    """Raise FormatError unless the CRC at the end of ``block`` matches."""
     if not seal_holds(block.data):
         raise FormatError(f"{NAMES[block.head.kind]} is damaged: its CRC does not match", block.offset)
 
 
 def parse_head(header: Header, data: bytes, offset: int) -> Head:
-    """The head in the 12 bytes ``data``, which stand at ``offset`` of the file, checked against ``header``.
+    """The head in the 12 bytes ``data``, at ``offset`` in the file, checked against ``header``.
 
     Raises:
         FormatError: with the offset of what is wrong.
@@ -188,7 +189,7 @@ def parse_head(header: Header, data: bytes, offset: int) -> Head:
 
 
 def parse_packet(header: Header, block: RawBlock) -> PacketBlock:
-    """The packet in ``block``, whose CRC was checked; whether its codes are good is left open."""
+    """The packet in ``block``, whose CRC was checked; its codes are not."""
     full = raw_bytes(header, block.head.n_frames)
     position = block.body_start
     segments = []
@@ -204,7 +205,7 @@ def parse_index(block: RawBlock) -> list[Entry]:
     """The entries of the index in ``block``.
 
     Raises:
-        FormatError: where they do not ascend or point behind the index.
+        FormatError: if they do not ascend or point beyond the index.
     """
     entries = []
     previous = Entry(-1, -1)
@@ -228,7 +229,7 @@ def parse_end(block: RawBlock) -> End:
 
 
 def _body_length(header: Header, head: Head, savings: dict[int, int]) -> int:
-    """Bytes between head or table and CRC; bounded, since ``header`` and ``head`` are."""
+    """Bytes between the head or table and the CRC; bounded, since ``header`` and ``head`` are."""
     if head.kind == END:
         return END_BODY.size
     if head.kind == INDEX:

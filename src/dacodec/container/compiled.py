@@ -1,4 +1,4 @@
-"""The entropy coder in C++ (native/entropy.cpp): what entropy.py computes, some hundred times as fast."""
+"""The entropy coder in C++ (native/entropy.cpp): the results of entropy.py, about a hundred times as fast."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Prior(Structure):
         super().__init__(prior.width, dimensions, max_sources, limit=LIMIT)
         values = {
             "n_sources": [len(tree.sources) for tree in prior.trees],
-            "context": prior.context[:, :, : n_codes - 1],  # there, the last stands for none
+            "context": prior.context[:, :, : n_codes - 1],  # C++ leaves out the last entry, "no code"
             "probability": PROBABILITY,
         }
         self.arrays = []
@@ -54,7 +54,7 @@ class _Prior(Structure):
 
 
 def is_built() -> bool:
-    """Whether the package was installed where there was a compiler."""
+    """Whether the native library was compiled when the package was installed."""
     return _PATH.exists()
 
 
@@ -74,7 +74,7 @@ def decode_segments(
 def encode_segments(prior: Prior, codes: NDArray[Any], channels: int) -> list[list[bytes]]:
     """As :func:`dacodec.container.entropy.encode_segments`."""
     n_codebooks, n_packets, n_symbols = codes.shape
-    if codes.size and codes.max() >> prior.width:  # nobody looks again before memory is read
+    if codes.size and codes.max() >> prior.width:  # the last check before C++ indexes memory with it
         raise ValueError(f"code {codes.max()} for a prior of {prior.width} bits")
     codes = np.ascontiguousarray(codes, np.uint16)
     data = np.empty((n_codebooks, n_packets, 2 * n_symbols * prior.width + 4), np.uint8)
@@ -89,7 +89,7 @@ def encode_segments(prior: Prior, codes: NDArray[Any], channels: int) -> list[li
 def _call(name: str, prior: _Prior, *arguments: NDArray[Any] | int) -> None:
     values = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
     if not getattr(_library(), f"dac_{name}")(ctypes.byref(prior), *values):
-        raise MemoryError("there is no memory for the entropy coder's trees")
+        raise MemoryError("not enough memory for the entropy coder's trees")
 
 
 @lru_cache(maxsize=4)

@@ -1,4 +1,4 @@
-"""The datagram profile: single packets that anyone with the header can decode, whatever else was lost."""
+"""The datagram profile: single packets that can be decoded with the header alone, whatever else was lost."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dacodec.errors import FormatError
 
 
 def to_datagram(header: Header, packet: Packet, prior: Prior | None = None) -> bytes:
-    """A packet of at most ``header.packet_frames`` frames and ``header.n_codebooks`` codebooks, in bytes.
+    """The bytes of a packet of at most ``header.packet_frames`` frames and ``header.n_codebooks`` codebooks.
 
     Args:
-        prior: that which the header names; left out, one that comes with the package.
+        prior: the one the header names; by default one that comes with the package.
     """
     (block,) = encode_packets(header, [packet], prior_of_file(header, prior))
     return packet_to_bytes(header, block)
@@ -28,8 +28,8 @@ def from_datagram(header: Header, data: bytes, prior: Prior | None = None) -> Pa
     """The packet in a datagram.
 
     Raises:
-        FormatError: for anything else than one whole packet.
-        PriorError: if it is entropy-coded and the prior is not here.
+        FormatError: for anything but one whole packet.
+        PriorError: if it is entropy-coded and the prior is not available.
     """
     source = Source(io.BytesIO(data))
     block = take_block(header, source, "a packet")

@@ -1,8 +1,8 @@
-"""Descript's ``.dac`` files, without running what may be in them.
+"""Descript's ``.dac`` files, read without running code.
 
 Such a file is a NumPy pickle: the header of an .npy file with an object array of no dimensions, then a pickle of a dict
 with ``codes`` (uint16 [C, K, F]) and ``metadata`` (descript-audio-codec 1.0.0, ``dac/model/base.py``). A pickle is a
-program that may import and call anything; this unpickler lets it name four things of NumPy and nothing else.
+program that may import and call anything; this unpickler allows four names of NumPy and nothing else.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class DescriptFile:
         codes: uint16 [C, K, F].
         sampling_rate: in Hz, of the audio as given.
         n_samples: of the audio as given.
-        input_db: its loudness in LUFS, to which decoding is to bring it.
+        input_db: its loudness in LUFS, which decoding restores.
         chunk_frames: frames that were coded together, and must be decoded together.
-        is_padded: coded as a whole, with the convolutions' padding; else in chunks without it.
+        is_padded: coded whole, with the convolutions' padding; otherwise in chunks without it.
     """
 
     codes: NDArray[np.uint16]
@@ -54,7 +54,7 @@ def read_descript(data: bytes) -> DescriptFile:
     """Read a ``.dac`` file without running code.
 
     Raises:
-        FormatError: for anything that Descript's writer would not have written.
+        FormatError: for anything that Descript's writer would not write.
     """
     if len(data) > MAX_BYTES:
         raise FormatError(f"a .dac file of more than {MAX_BYTES} bytes")
@@ -62,17 +62,15 @@ def read_descript(data: bytes) -> DescriptFile:
         content = _Unpickler(io.BytesIO(_pickle_in(data))).load()
     except FormatError:
         raise
-    except Exception as error:  # whatever a broken or hostile pickle makes of the unpickler
+    except Exception as error:  # a broken or hostile pickle can raise anything
         raise FormatError(f"not one of Descript's .dac files: {type(error).__name__}") from None
     return _checked(content)
 
 
-class _Unpickler(pickle._Unpickler):  # that in Python: the one in C allocates by numbers in the file
+class _Unpickler(pickle._Unpickler):  # the Python one: the C one trusts sizes in the file when it allocates
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise FormatError(
-                f"a .dac file that wants to call {module}.{name}: an attack, or no file of Descript's"
-            )
+            raise FormatError(f"a .dac file that wants to call {module}.{name}: an attack, or not Descript's")
         return _Name(name)
 
     def persistent_load(self, pid: Any) -> Any:
@@ -80,7 +78,7 @@ class _Unpickler(pickle._Unpickler):  # that in Python: the one in C allocates b
 
 
 class _Name:
-    """Stands in for what a pickle names: it can be called, and not changed."""
+    """Stands in for what a pickle names: it can be called but not changed."""
 
     __slots__ = ("name",)
 
@@ -102,7 +100,7 @@ class _Name:
 
 
 class _Dtype:
-    """Stands in for a dtype: a letter, a size and an order of bytes, nothing nested."""
+    """Stands in for a dtype: a letter, a size and a byte order, nothing nested."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         if name not in ("u2", "f4", "f8", "i8", "O8"):
@@ -147,7 +145,7 @@ def _pickle_in(data: bytes) -> bytes:
 
 
 def _checked(content: Any) -> DescriptFile:
-    """Types first: nothing is printed or compared whose size is unknown."""
+    """Check types first, so that nothing of unknown size is printed or compared."""
     content = content.value if isinstance(content, _Array) else None
     if not isinstance(content, dict) or not isinstance(content.get("metadata"), dict):
         raise FormatError("not one of Descript's .dac files: no codes and metadata in it")
@@ -157,7 +155,7 @@ def _checked(content: Any) -> DescriptFile:
         raise FormatError(f"a .dac file of another version than {VERSION}")
     array = codes.value if isinstance(codes, _Array) else None
     if not isinstance(array, np.ndarray) or array.dtype.kind != "u" or array.ndim != 3:
-        raise FormatError("a .dac file whose codes are no array [channels, codebooks, frames]")
+        raise FormatError("a .dac file whose codes are not an array [channels, codebooks, frames]")
     if _integer(metadata, "channels") != len(array):
         raise FormatError(f"a .dac file of {metadata['channels']} channels with codes of {len(array)}")
     return DescriptFile(
@@ -173,7 +171,7 @@ def _checked(content: Any) -> DescriptFile:
 def _integer(metadata: dict[Any, Any], name: str) -> int:
     value = metadata.get(name)
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**53:
-        raise FormatError(f"a .dac file whose {name} is no integer, or out of bounds")
+        raise FormatError(f"a .dac file whose {name} is not an integer, or out of bounds")
     return int(value)
 
 

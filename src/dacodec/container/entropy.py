@@ -1,11 +1,11 @@
 """Codes to coded segments and back: adaptive binary trees under a prior, in integers only.
 
-docs/format.md, "Entropy coding", is the reference. What makes it fast here: all packets given, and all codebooks,
-are coded at once as lanes of NumPy arrays. Codebook k works on symbol ``step - k`` while codebook 0 works on
-symbol ``step``, so that its sources are known by then.
+docs/format.md, "Entropy coding", is the reference. It is fast because all packets and all codebooks are coded
+at once, as lanes of NumPy arrays. While codebook 0 codes symbol ``step``, codebook k codes symbol ``step -
+k``, whose sources are known by then.
 
-Shapes: K codebooks that are coded or stand below one that is, P packets, N symbols (frames x channels), D as in
-the prior.
+Shapes: K codebooks, up to the highest that is coded, P packets, N symbols (frames x channels), D as in the
+prior.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Trees:
         self._state = np.repeat(bias, n_packets, axis=1).reshape(-1)
         self._state_row = np.arange(n_codebooks * n_packets).reshape(self._shape) << prior.width
         self._vector_row = np.arange(n_codebooks)[:, None] << prior.width
-        # Symbols, after those before the packet, which are the code that contributes nothing.
+        # The symbols, preceded by the code that contributes nothing, for those before the packet.
         self._before = int(prior.lag.max(initial=0)) * channels
         nothing = 1 << prior.width
         self._symbols = np.full((n_codebooks, n_packets, self._before + n_symbols), nothing, np.int64)
@@ -92,7 +92,7 @@ class _Trees:
         self._symbols[codebooks, :, self._before + symbols] = codes
 
     def context(self, codebooks: Integers, symbols: Integers) -> Integers:
-        """The sums of the sources' vectors [k, P, D] for one symbol of each of the codebooks [k]."""
+        """The sum of the sources' vectors, [k, P, D], for one symbol in each of the codebooks [k]."""
         lag, source = self.prior.lag[codebooks], self.prior.source[codebooks]  # [k, S]
         where = self._before + symbols[:, None] - lag * self._channels
         codes = self._symbols[source, :, where]  # [k, S, P]
@@ -101,7 +101,7 @@ class _Trees:
         return vectors.sum(axis=1, dtype=np.int64)
 
     def predict(self, lanes: slice, node: Integers, context: Integers) -> tuple[Integers, Integers]:
-        """Places of the state [k, P], and the probabilities of a 1 [k, P]."""
+        """Indices into the state [k, P], and the probabilities of a 1 [k, P]."""
         place = self._state_row[lanes] + node
         vectors = self.prior.node_vectors[self._vector_row[lanes] + node]
         z = self._state[place] + (np.einsum("kpd,kpd->kp", vectors, context) >> 3)
@@ -115,7 +115,7 @@ class _Trees:
 
 
 def _steps(n_codebooks: int, n_symbols: int) -> Iterator[tuple[slice, Integers, Integers]]:
-    """Codebooks that are at work in each step, as a slice and as numbers, and the symbol that each works on."""
+    """For each step, the codebooks at work, as a slice and as numbers, and the symbol each works on."""
     for step in range(n_symbols + n_codebooks - 1):
         lanes = slice(max(0, step - n_symbols + 1), min(n_codebooks, step + 1))
         codebooks = np.arange(lanes.start, lanes.stop)
@@ -159,7 +159,7 @@ def decode_segments(
 ) -> None:
     """Decode ``segments`` [K][P] into ``codes`` [K, P, N], the inverse of :func:`encode_segments`.
 
-    Where a segment is None it was raw, and its codes are there already.
+    A segment of None was raw: its codes are already in ``codes``.
     """
     n_codebooks, n_packets, n_symbols = codes.shape
     trees = _Trees(prior, n_codebooks, n_packets, channels, n_symbols)

@@ -1,4 +1,4 @@
-"""The records between the model's name and the header's CRC: prior, tags, speakers, and what later versions add."""
+"""Records between the model's name and the header's CRC: prior, tags, speakers, and later additions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dacodec.errors import FormatError
 RECORD = struct.Struct("<HH")  # type and length of a record
 
 PRIOR = 0x0001
-OPTIONAL = 0x8000  # unknown types from here on may be passed over
+OPTIONAL = 0x8000  # unknown types from here on may be skipped
 TAGS = 0x8001
 SPEAKERS = 0x8002
 
@@ -19,14 +19,14 @@ PRIOR_ID_BYTES = 8
 
 
 class Extension(NamedTuple):
-    """A record of a later version. Readers that do not know its type pass over it from 0x8000 on."""
+    """A record of a later version. Readers skip unknown types from 0x8000 on."""
 
     type: int
     data: bytes
 
 
 class Tag(NamedTuple):
-    """A text about the audio, under a key of Vorbis comments such as ``TITLE``."""
+    """Text about the audio, under a key of Vorbis comments such as ``TITLE``."""
 
     key: str
     value: str
@@ -62,7 +62,7 @@ def parse_records(data: bytes, start: int) -> Records:
     """The records from ``start`` to the end of ``data``, which starts where the file does.
 
     Raises:
-        FormatError: for unknown types below 0x8000 and for what breaks docs/format.md, with the offset.
+        FormatError: for unknown types below 0x8000 and violations of docs/format.md, with the offset.
     """
     prior_id: bytes | None = None
     tags: tuple[Tag, ...] = ()
@@ -77,7 +77,7 @@ def parse_records(data: bytes, start: int) -> Records:
             speakers = int.from_bytes(_sized(record, 4, position), "little")
         elif type_ < OPTIONAL:
             raise FormatError(
-                f"extension {type_:#06x} is unknown and may not be passed over; a newer version may read it",
+                f"extension {type_:#06x} is unknown and may not be skipped; a newer version may read it",
                 position,
             )
         else:
@@ -134,7 +134,7 @@ def check_speakers(speakers: int | None, channels: int) -> None:
 
 
 def check_extra(extensions: tuple[Extension, ...]) -> None:
-    """Raise FormatError for records that this version would not pass over, or knows itself."""
+    """Raise FormatError for records that this version could not skip, or knows itself."""
     previous = OPTIONAL - 1
     for type_, _ in extensions:
         if not previous < type_ <= 0xFFFF or type_ in (TAGS, SPEAKERS):
@@ -146,7 +146,7 @@ def check_extra(extensions: tuple[Extension, ...]) -> None:
 
 
 def has_controls(text: str) -> bool:
-    """Whether ``text`` has characters that are commands to a terminal."""
+    """Whether ``text`` has control characters, which a terminal would obey."""
     return any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in text)
 
 

@@ -8,8 +8,8 @@ import zlib
 SUFFIX = ".dacz"
 
 MAGIC = b"\x89DAC\r\n\x1a\n"
-VERSION = 1  # frozen: whatever is new comes as an extension of the header, or with another version
-DRAFT = 0  # what was written before version 1 was frozen
+VERSION = 1  # frozen: anything new is an extension of the header, or another version
+DRAFT = 0  # written before version 1 was frozen
 SYNC = b"\xda\xc5"
 RAW = ord("P")
 CODED = ord("C")
@@ -33,7 +33,7 @@ def crc16(data: bytes) -> int:
 
 
 def sealed(data: bytes) -> bytes:
-    """``data`` and its CRC-32."""
+    """``data`` with its CRC-32 appended."""
     return data + zlib.crc32(data).to_bytes(CRC_BYTES, "little")
 
 
@@ -43,10 +43,10 @@ def seal_holds(data: bytes) -> bool:
 
 
 def code_bits(codebook_size: int) -> int:
-    """Bits that a code below ``codebook_size`` takes."""
+    """Bits per code below ``codebook_size``."""
     return (codebook_size - 1).bit_length()
 
 
 def segment_bytes(n_codes: int, width: int) -> int:
-    """Bytes of ``n_codes`` codes of ``width`` bits, the last byte filled up."""
+    """Bytes that ``n_codes`` codes of ``width`` bits take, rounded up."""
     return (n_codes * width + 7) // 8

@@ -1,4 +1,4 @@
-"""The file header: which model, how its codes are laid out, what the audio was."""
+"""The file header: the model, the layout of its codes, and the properties of the audio."""
 
 from __future__ import annotations
 
@@ -58,25 +58,25 @@ class Header:
     """What a ``.dacz`` file says about itself.
 
     Args:
-        model_name: where the model may be found; at most 255 bytes of UTF-8, no control characters, and not
-            ``"builtin"``, which means another model after every release.
+        model_name: where to find the model; at most 255 bytes of UTF-8, no control characters, and not
+            ``"builtin"``, whose meaning may change with every release.
         fingerprint: 32 bytes, the identity of the model's weights.
-        model_sampling_rate: in Hz, of the audio that the model sees.
+        model_sampling_rate: in Hz, of the model's input and output.
         hop_length: model samples per frame.
         codebook_size: codes are below it; 2 to 65536.
         n_codebooks: codebooks in the file, K.
-        sampling_rate: in Hz, of the audio that was given and is to be given back.
+        sampling_rate: in Hz, of the original audio, and of what decoding gives.
         channels: of the audio, C.
-        n_samples: samples per channel at ``sampling_rate``; None if only the end of the file will tell. It is
-            a mere claim until the end mark was read: allocate nothing by it.
-        gain: what the audio was multiplied by before coding, to be divided by after decoding. Held as the
-            file holds it, rounded to float32.
-        packet_frames: most frames in a packet; left out, :func:`default_packet_frames`.
+        n_samples: samples per channel at ``sampling_rate``; None if only the end of the file says. It is a
+            mere claim until the end mark is read: do not allocate by it.
+        gain: the factor applied to the audio before coding, divided out after decoding. Rounded to float32,
+            as in the file.
+        packet_frames: most frames in a packet; by default :func:`default_packet_frames`.
         channel_coding: ``AS_GIVEN``, or ``MID_SIDE`` for two channels that are (left + right) / 2 and
             (left - right) / 2.
-        prior_id: identity of the prior that packets may be coded with (8 bytes); None if all are raw.
+        prior_id: id of the prior that packets may be coded with (8 bytes); None if all are raw.
         tags: (key, value) pairs of text, such as ``("TITLE", "...")``.
-        speakers: which loudspeaker each channel is for, WAVEFORMATEXTENSIBLE's mask; None if not told.
+        speakers: which loudspeaker each channel is for, WAVEFORMATEXTENSIBLE's mask; None if unknown.
         extensions: records of later versions, in ascending order of type.
 
     Raises:
@@ -143,16 +143,16 @@ class Header:
 
 
 def default_packet_frames(model_sampling_rate: int, hop_length: int) -> int:
-    """About one second: a multiple of 8 frames where a second has that many, so that codes fill whole bytes.
+    """About one second: a multiple of 8 frames, if a second has that many, so that codes fill whole bytes.
 
-    It does not depend on the number of codebooks: a file with fewer of them has the same packets.
+    Independent of the number of codebooks, so that a file with fewer has the same packets.
     """
     eights = (model_sampling_rate + 4 * hop_length) // (8 * hop_length)
     return min(8 * eights or 1, 2**16 - 8)
 
 
 def max_samples(header: Header, n_frames: int) -> int:
-    """Most samples per channel that ``n_frames`` frames can stand for."""
+    """The most samples per channel that ``n_frames`` frames can stand for."""
     if n_frames == 0:
         return 0
     return min(samples_of(header, n_frames + 1), MAX_SAMPLES)  # one to spare: resamplers round lengths
@@ -169,9 +169,9 @@ def frames_of(header: Header, n_samples: int) -> int:
 
 
 class FieldError(FormatError):
-    """A field out of bounds, and where it stands or would stand in a header.
+    """A field out of bounds, and its position in a header.
 
-    Who makes a Header is not told the position; who reads one is.
+    The position is reported when a header is read, not when one is made.
     """
 
     def __init__(self, message: str, position: int) -> None:
@@ -211,7 +211,7 @@ def _check_names(header: Header) -> None:
         raise FieldError(f"model_name {header.model_name!r} has control characters", NAME_OFFSET)
     if header.model_name == "builtin":
         raise FieldError(
-            "model_name is 'builtin', which means another model after every release; give its own name",
+            "model_name is 'builtin', whose meaning may change with every release; give the model's own name",
             NAME_OFFSET,
         )
 

@@ -1,4 +1,4 @@
-"""The index: which packets get an entry, and how a reader that can seek finds it."""
+"""The index: which packets get an entry, and how a seeking reader finds it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class IndexBuilder:
         self.entries: list[Entry] = []
 
     def add(self, first_frame: int, offset: int) -> None:
-        """Take note of the next packet."""
+        """Record the next packet."""
         if self.entries and first_frame < self.entries[-1].first_frame + self._distance:
             return
         if len(self.entries) == MAX_INDEX_ENTRIES:
@@ -46,7 +46,7 @@ def read_index(file: BinaryIO, start: int, header: Header) -> list[Entry]:
     """The index of a file that begins at ``start`` of ``file``; empty where there is none or it cannot be found.
 
     Raises:
-        FormatError: for an end mark that leads to something that is no index.
+        FormatError: if the end mark points to something other than an index.
     """
     size = file.seek(0, io.SEEK_END) - start
     file.seek(start + max(0, size - END_BYTES))
@@ -54,7 +54,7 @@ def read_index(file: BinaryIO, start: int, header: Header) -> list[Entry]:
         block = take_block(header, Source(file, size - END_BYTES), "the end mark")
         check_crc(block)
         index_length = parse_end(block).index_length if block.head.kind == END else 0
-    except FormatError:  # a recording that was cut off, or one damaged there
+    except FormatError:  # a truncated recording, or one damaged there
         return []
     if index_length == 0:
         return []

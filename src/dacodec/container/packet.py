@@ -1,4 +1,4 @@
-"""Codes to packets in segments and back: several packets of one length at once, since that is faster."""
+"""Codes to packets in segments and back: several packets of equal length at once, which is faster."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ coder = compiled if compiled.is_built() else entropy
 
 @dataclass(frozen=True, eq=False)
 class Packet:
-    """Codes of a stretch of frames.
+    """The codes of consecutive frames.
 
     Args:
-        first_frame: frames of the file before this packet.
+        first_frame: number of frames before this packet in the file.
         codes: uint16 [C, K, f], f at least 1.
-        is_lost: the codes are made up, because the true ones were damaged.
+        is_lost: the true codes were damaged, and these stand in for them.
     """
 
     first_frame: int
@@ -43,14 +43,14 @@ class Packet:
 
 
 def packets_together(header: Header) -> int:
-    """How many packets may be coded at once, so that codes and trees take a few dozen megabytes at most."""
+    """How many packets to code at once, so that codes and trees take a few dozen megabytes at most."""
     codes_a_packet = header.channels * header.n_codebooks * header.packet_frames
     nodes_a_packet = header.n_codebooks << code_bits(header.codebook_size)
     return max(1, min(MAX_TOGETHER, 2**18 // codes_a_packet, 2**22 // nodes_a_packet))
 
 
 def encode_packets(header: Header, packets: Sequence[Packet], prior: Prior | None) -> Iterator[PacketBlock]:
-    """Packets in segments, each in the smaller form; all packets must have the same number of frames."""
+    """Packets in segments, each raw or coded, whichever is smaller; all packets must be equally long."""
     width = code_bits(header.codebook_size)
     codes = np.stack([packet.codes for packet in packets])  # [P, C, K, f]
     raw = [[pack(codes[p, :, k], width) for k in range(codes.shape[2])] for p in range(len(packets))]
@@ -64,9 +64,9 @@ def encode_packets(header: Header, packets: Sequence[Packet], prior: Prior | Non
 
 
 def chosen(raw: Sequence[bytes], coded: Sequence[bytes]) -> list[Segment]:
-    """Of each segment the form that makes the packet up to it smaller.
+    """Each segment in the form, raw or coded, that makes the packet up to it smaller.
 
-    A choice depends on lower segments only, so that peeling gives what encoding fewer codebooks gives.
+    A choice depends on lower segments only, so that peeling gives the same bytes as encoding fewer codebooks.
 
     Args:
         raw: all segments of a packet.
@@ -84,7 +84,7 @@ def decode_packets(header: Header, blocks: Sequence[PacketBlock], prior: Prior |
     """The packets of ``blocks``, in order.
 
     Raises:
-        FormatError: for bits that must be zero and codes that no codebook has, with the segment's offset.
+        FormatError: for padding bits that are set and codes out of range, with the segment's offset.
         PriorError: for a coded segment, where ``prior`` is None.
     """
     for _, group in groupby(blocks, lambda block: (block.n_frames, len(block.segments))):
@@ -94,7 +94,7 @@ def decode_packets(header: Header, blocks: Sequence[PacketBlock], prior: Prior |
 
 def _decode_alike(header: Header, blocks: list[PacketBlock], prior: Prior | None) -> Iterator[Packet]:
     codes = np.stack([_unpacked(header, block) for block in blocks])  # [P, C, K, f]
-    # Coded segments, and those below them, which are their context.
+    # The coded segments, and the ones below them, which are their context.
     n_coded = max((k + 1 for b in blocks for k, s in enumerate(b.segments) if s.is_coded), default=0)
     if n_coded:
         width = code_bits(header.codebook_size)

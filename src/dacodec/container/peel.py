@@ -1,4 +1,4 @@
-"""Fewer codebooks out of a file, without its model or prior: a lower bitrate is a removal."""
+"""A lower bitrate by dropping codebooks from a file, without its model or prior."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dacodec.errors import CodesError
 
 
 def peel(file: Readable, output: Writable, n_codebooks: int) -> None:
-    """Copy a ``.dacz`` stream with its lowest ``n_codebooks`` codebooks only.
+    """Copy a ``.dacz`` stream, keeping only its lowest ``n_codebooks`` codebooks.
 
     The result is byte for byte what encoding with ``n_codebooks`` would have written.
 
@@ -26,5 +26,5 @@ def peel(file: Readable, output: Writable, n_codebooks: int) -> None:
     writer = PacketWriter(output, replace(header, n_codebooks=n_codebooks))
     for packet in packets:
         writer.write(replace(packet, segments=packet.segments[:n_codebooks]))
-    assert packets.n_samples is not None  # the end mark told
+    assert packets.n_samples is not None  # the end mark says
     writer.close(packets.n_samples, index=packets.has_index)

@@ -1,6 +1,6 @@
-"""What the entropy coder knows beforehand of a model's codes: a small file of integers, fitted once.
+"""The entropy coder's prior knowledge of a model's codes: a small file of integers, fitted once.
 
-docs/format.md, "Prior". ``scripts/prior/fit.py`` makes them; those of the built-in models are in the package.
+See docs/format.md, "Prior". ``scripts/prior/fit.py`` fits them; the built-in models' come with the package.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MODELS = Path(__file__).parents[1] / "models"
 
 
 class Source(NamedTuple):
-    """A code that tells something of the one to come: codebook ``codebook``, ``lag`` frames before."""
+    """An earlier code that helps predict the next: in codebook ``codebook``, ``lag`` frames before."""
 
     lag: int
     codebook: int
@@ -59,7 +59,7 @@ class Tree:
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """The trees of a model's codebooks, lowest first, as far as they go.
+    """The trees of a model's codebooks, lowest first; the highest codebooks may have none.
 
     Args:
         width: bits of a code, w.
@@ -77,7 +77,7 @@ class Prior:
     def n_codebooks(self) -> int:
         return len(self.trees)
 
-    # The trees' arrays side by side, as entropy.py wants them.
+    # The trees' arrays stacked, as entropy.py uses them.
 
     @cached_property
     def rate(self) -> NDArray[np.int64]:  # [K, w]
@@ -100,7 +100,7 @@ class Prior:
         return np.concatenate([tree.node_vectors for tree in self.trees]).astype(np.int64)
 
     @cached_property
-    def lag(self) -> NDArray[np.int64]:  # [K, S], S the most sources of a tree
+    def lag(self) -> NDArray[np.int64]:  # [K, S], S the largest number of sources of a tree
         return self._padded([[source.lag for source in tree.sources] for tree in self.trees])
 
     @cached_property
@@ -110,7 +110,7 @@ class Prior:
     @cached_property
     def context(
         self,
-    ) -> NDArray[np.int8]:  # [K, S, 2**w + 1, D]; the last code is none and contributes nothing
+    ) -> NDArray[np.int8]:  # [K, S, 2**w + 1, D]; the last entry, "no code", contributes nothing
         n_sources = self.lag.shape[1]
         size, dimensions = self.trees[0].node_vectors.shape
         context = np.zeros((self.n_codebooks, n_sources, size + 1, dimensions), np.int8)
@@ -144,10 +144,10 @@ def prior_from_bytes(data: bytes) -> Prior:
     """A prior from its file.
 
     Raises:
-        PriorError: if it is none, or damaged.
+        PriorError: if it is not a prior, or damaged.
     """
     if len(data) < PREFIX.size or not seal_holds(data):
-        raise PriorError("the prior is damaged or none at all: get the model's again")
+        raise PriorError("the prior is damaged or not a prior at all: get the model's again")
     magic, version, width, n_codebooks, dimensions, fingerprint = PREFIX.unpack_from(data)
     if magic != MAGIC or version != VERSION:
         raise PriorError("not a prior, or of a version that this package does not know")

@@ -1,6 +1,6 @@
-"""Binary range coding: bits and their probabilities to bytes, one segment at a time; and back, many at once.
+"""Binary range coding: bits and their probabilities to bytes, one segment at a time, and back, many at once.
 
-docs/format.md, "The range coder". Probabilities are of a 1, in 1/65536, 22 to 65513.
+See docs/format.md, "The range coder". Probabilities are those of a 1, in units of 1/65536, from 22 to 65513.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 FULL = 2**32 - 1  # range at the start
-LEAST = 2**16  # of the range between two decisions
+LEAST = 2**16  # least range between two decisions
 
 
 def encode(bits: list[int], probabilities: list[int]) -> bytes:
-    """The shortest bytes that :class:`RangeDecoder` takes for ``bits``."""
+    """The shortest bytes that :class:`RangeDecoder` decodes to ``bits``."""
     out = bytearray()
     low, range_ = 0, FULL
     for bit, p in zip(bits, probabilities, strict=True):
@@ -32,7 +32,7 @@ def encode(bits: list[int], probabilities: list[int]) -> bytes:
 
 
 def _finished(out: bytearray, low: int, range_: int) -> bytes:
-    """``out`` and the number in the final range that ends in the most zero bytes, without them."""
+    """``out`` and the number in the final range with the most trailing zero bytes, without those."""
     for zero_bits in (32, 24, 16, 8, 0):
         number = -(-low >> zero_bits) << zero_bits
         if number < low + range_:
@@ -43,7 +43,7 @@ def _finished(out: bytearray, low: int, range_: int) -> bytes:
 
 
 def _carry(out: bytearray) -> None:
-    """Add one to the number that ``out`` spells; it is never all ones here."""
+    """Add one to ``out`` read as a number, which is never all ones here."""
     i = len(out) - 1
     while out[i] == 0xFF:
         out[i] = 0
@@ -52,7 +52,7 @@ def _carry(out: bytearray) -> None:
 
 
 class RangeDecoder:
-    """Decodes segments [K][P] side by side, a bit of each at a time; None stands for anything."""
+    """Decodes segments [K][P] in parallel, a bit of each at a time; the bits of None are arbitrary."""
 
     def __init__(self, segments: list[list[bytes | None]]) -> None:
         shape = (len(segments), len(segments[0]))
@@ -63,7 +63,7 @@ class RangeDecoder:
         data = np.frombuffer(b"".join(lane.ljust(size, b"\0") for lane in lanes), ">u2")
         self._words = data.astype(np.int64)
         ends = np.arange(1, len(lanes) + 1) * (size // 2) - 1
-        self._zero = ends.reshape(shape)  # where a word of zeros stands, for what lies beyond a segment's end
+        self._zero = ends.reshape(shape)  # position of a zero word, read beyond a segment's end
         self._next = self._zero - (size // 2 - 3)
         self._value = self._words[self._next - 2] << 16 | self._words[self._next - 1]
         self._range = np.full(shape, FULL)

@@ -1,4 +1,4 @@
-"""A header out of a file, or what else the file may be."""
+"""Reads a file's header, or says what else the file seems to be."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dacodec.container.header import FIELDS, NAME_OFFSET, PREFIX, FieldError, He
 from dacodec.container.stream import Source
 from dacodec.errors import FormatError
 
-# How files begin that people mistake for ours: WAV, RF64, W64, AIFF, CAF, FLAC, Ogg, MP3, Matroska; MP4 says so later.
+# First bytes of files that people take for ours: WAV, RF64, W64, AIFF, CAF, FLAC, Ogg, MP3, Matroska. MP4's
+# come later.
 _AUDIO_MAGICS = (
     b"RIFF",
     b"RF64",
@@ -25,10 +26,10 @@ _AUDIO_MAGICS = (
 
 
 def read_header(source: Source) -> Header:
-    """Read and check a header; at most 64 KiB are taken from ``source``.
+    """Read and check a header, taking at most 64 KiB from ``source``.
 
     Raises:
-        FormatError: with the offset of the field that is wrong.
+        FormatError: with the offset of the wrong field.
     """
     data = source.take_up_to(PREFIX.size)
     _check_magic(data)
@@ -54,7 +55,7 @@ def read_header(source: Source) -> Header:
 
 def _check_magic(data: bytes) -> None:
     magic = data[: len(MAGIC)]
-    if MAGIC.startswith(magic):  # a shorter one is a file cut off, reported as such
+    if MAGIC.startswith(magic):  # a shorter one is a truncated file, reported as such
         return
     if magic.startswith(b"\x93NUMPY"):
         raise FormatError(

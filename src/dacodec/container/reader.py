@@ -1,4 +1,4 @@
-"""A ``.dacz`` stream to codes, strictly or passing over damage; from any frame where the file can be sought in."""
+"""A ``.dacz`` stream to codes: strictly or skipping damage, and from any frame if the file is seekable."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from dacodec.errors import FormatError
 
 
 class Reader:
-    """Reads a header at once and then, as an iterator, packets up to the end mark.
+    """Reads the header at once and then, as an iterator, packets up to the end mark.
 
-    With ``packets_ahead`` 1 a packet is given out as soon as its last byte is there: the reader never asks for
-    more than the block at hand needs, so a live pipe will do. Memory is bounded by the packets in work
+    With ``packets_ahead`` 1, a packet is given out as soon as its last byte arrives: the reader never reads
+    beyond the current block, so a live pipe works. Memory is bounded by the packets in flight
     (docs/format.md, "Bounds").
 
     Args:
-        file: open for binary, blocking reading; left open. Sought in only by :meth:`packets`.
-        prior: of the model; left out, one that comes with the package.
-        header: from elsewhere, where that of the file is damaged (with ``conceal``).
-        conceal: pass over what breaks the format instead of raising. Lost frames come as packets with
-            ``is_lost``, whose codes repeat the frame before, so that time goes on; ``damages`` says what happened.
-        packets_ahead: decoded together, up to 64; without the compiled coder many are twenty times faster than one.
+        file: open for binary, blocking reading; left open. Only :meth:`packets` seeks in it.
+        prior: of the model; by default one that comes with the package.
+        header: from elsewhere, if the file's is damaged (with ``conceal``).
+        conceal: skip what breaks the format instead of raising. Lost frames come as packets with ``is_lost``,
+            whose codes repeat the frame before, so that timing is kept; ``damages`` lists what happened.
+        packets_ahead: decoded together, up to 64; without the compiled coder, many at once are twenty times
+            as fast as one by one.
 
     Raises:
         FormatError: here and on iteration, with the byte offset, for anything that breaks the format. A file
             that ends without its end mark raises after its last whole packet. With ``conceal`` only for a
             damaged header.
-        PriorError: on iteration, if packets are entropy-coded and their prior is not here.
+        PriorError: on iteration, if packets are entropy-coded and their prior is not available.
     """
 
     def __init__(
@@ -60,20 +61,20 @@ class Reader:
 
     @property
     def n_frames(self) -> int:
-        """Frames given out, or passed over in seeking, so far."""
+        """Frames given out, or skipped by seeking, so far."""
         return self._n_frames
 
     @property
     def n_samples(self) -> int | None:
-        """Samples per channel at ``header.sampling_rate``; None while neither header nor end mark told.
+        """Samples per channel at ``header.sampling_rate``; None until the header or the end mark says.
 
-        Of a recording that was cut off and read to its end with ``conceal``, those that its frames stand for.
+        For a truncated recording read to its end with ``conceal``, the samples that its frames stand for.
         """
         return self._sequence.n_samples
 
     @property
     def has_index(self) -> bool:
-        """Whether an index was come upon so far."""
+        """Whether an index has been read so far."""
         return self._sequence.has_index
 
     @property
@@ -82,14 +83,14 @@ class Reader:
 
     @property
     def damages(self) -> list[Damage]:
-        """What was passed over so far, with ``conceal``."""
+        """What was skipped so far, with ``conceal``."""
         return self._sequence.damages
 
     def __iter__(self) -> Iterator[Packet]:
         return self
 
     def __next__(self) -> Packet:
-        if self._error is not None:  # reading on never looks like the end
+        if self._error is not None:  # so that reading on never looks like the end
             raise self._error
         try:
             packet = next(self._packets)
@@ -100,10 +101,10 @@ class Reader:
         return packet
 
     def packets(self, start_frame: int, stop_frame: int) -> Iterator[Packet]:
-        """Packets, the first and last cut to size, that make up the frames from ``start_frame`` to ``stop_frame``.
+        """The frames from ``start_frame`` to ``stop_frame`` in packets, the first and last cut to size.
 
-        In a file that can be sought in, little else is read: an index leads there, or the heads of the packets.
-        Frames behind the end of the file are left out.
+        In a seekable file little else is read: the index, or else the packets' heads, lead there. Frames
+        beyond the end of the file are left out.
         """
         if self._sequence.is_seekable:
             self._sequence.seek(start_frame)
@@ -116,7 +117,7 @@ class Reader:
                 yield Packet(max(first, start_frame), codes, packet.is_lost)
 
     def read_codes(self) -> NDArray[np.uint16]:
-        """The codes of all packets left, uint16 [C, K, F]."""
+        """The codes of all remaining packets, uint16 [C, K, F]."""
         self._packets_ahead = MAX_TOGETHER
         nothing = np.empty((self.header.channels, self.header.n_codebooks, 0), np.uint16)
         return np.concatenate([nothing, *(packet.codes for packet in self)], axis=2)
@@ -125,7 +126,7 @@ class Reader:
         return self._concealed(self._decoded()) if self._sequence.conceal else self._decoded()
 
     def _decoded(self) -> Iterator[Packet]:
-        """Packets that are there, in order."""
+        """The packets that are present, in order."""
         error = None
         while error is None:
             n_together = min(self._packets_ahead, packets_together(self.header))
@@ -143,7 +144,7 @@ class Reader:
         raise error
 
     def _decoded_until_bad(self, blocks: list[PacketBlock]) -> Generator[Packet, None, list[PacketBlock]]:
-        """Packets up to one with codes that cannot be; gives back the blocks behind that one."""
+        """Packets up to one with invalid codes; returns the blocks after that one."""
         n_good = 0
         try:
             for packet in decode_packets(self.header, blocks, self._prior):
@@ -158,7 +159,7 @@ class Reader:
         return []
 
     def _concealed(self, packets: Iterator[Packet]) -> Iterator[Packet]:
-        """``packets``, with others where some are missing."""
+        """``packets``, with substitutes for missing ones."""
         nothing = np.zeros((self.header.channels, self.header.n_codebooks, 1), np.uint16)
         last = None
         for packet in packets:
@@ -169,14 +170,14 @@ class Reader:
         yield from self._made_up(nothing if last is None else last, self._sequence.n_frames)
 
     def _made_up(self, codes: NDArray[np.uint16], stop_frame: int) -> Iterator[Packet]:
-        """Packets up to ``stop_frame`` of one frame's codes [C, K, 1] again and again."""
+        """Packets up to ``stop_frame`` that repeat one frame's codes [C, K, 1]."""
         while (missing := stop_frame - self._n_frames) > 0:
             n_frames = min(missing, self.header.packet_frames)
             yield Packet(self._n_frames, np.repeat(codes, n_frames, axis=2), is_lost=True)
 
 
 def prior_of_file(header: Header, given: Prior | None) -> Prior | None:
-    """The prior that a file's packets may be coded with: ``given`` if it is that, or one from the package."""
+    """The prior that the header names: ``given`` if it matches, or else one from the package."""
     if header.prior_id is None:
         return None
     return given if given is not None and given.id == header.prior_id else prior_with_id(header.prior_id)

@@ -1,4 +1,4 @@
-"""What is wrong with a file, and a sound file out of what is left of it."""
+"""Finds what is wrong with a file, and makes a sound file of what is left."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Verdict:
 
     Args:
         header: of the file.
-        n_frames: on the time line, lost ones included.
+        n_frames: in all, lost ones included.
         n_samples: per channel at ``header.sampling_rate``.
         damages: in the order of the file; empty for a sound file.
-        codes_checked: whether the codes were looked at too; False where their prior is not here.
+        codes_checked: whether the codes were checked too; False if their prior is not available.
     """
 
     header: Header
@@ -41,7 +41,7 @@ def verify(file: BinaryIO, prior: Prior | None = None) -> Verdict:
     """Check every byte of a ``.dacz`` file, and find all that is wrong with it.
 
     Raises:
-        FormatError: if the header is damaged, so that nothing can be told.
+        FormatError: if the header is damaged, so that nothing else can be checked.
     """
     start = file.tell()
     reader = Reader(file, prior=prior, conceal=True, packets_ahead=64)
@@ -56,7 +56,7 @@ def verify(file: BinaryIO, prior: Prior | None = None) -> Verdict:
         for _ in packets:
             pass
         n_frames, damages, n_samples = packets.n_frames, packets.damages, packets.n_samples
-    assert n_samples is not None  # told by the end mark, or by the frames
+    assert n_samples is not None  # known from the end mark, or from the frames
     damages = damages or _strict_damage(file, start)
     return Verdict(reader.header, n_frames, n_samples, damages, codes_checked)
 
@@ -64,25 +64,25 @@ def verify(file: BinaryIO, prior: Prior | None = None) -> Verdict:
 def repair(
     file: BinaryIO, output: Writable, *, header: Header | None = None, prior: Prior | None = None
 ) -> list[Damage]:
-    """Write a sound file with all that is left of ``file``, on the same time line.
+    """Write a sound file with all that is left of ``file``, keeping its timing.
 
-    Lost frames repeat the one before them. What was sound stays as it was, packet by packet.
+    Lost frames repeat the one before them. Undamaged packets are copied as they are.
 
     Args:
-        header: of another file of the same kind, if that of ``file`` is damaged. Its n_samples is not believed.
-        prior: of the model; left out, one that comes with the package.
+        header: of another file of the same kind, if that of ``file`` is damaged. Its n_samples is ignored.
+        prior: of the model; by default one that comes with the package.
 
     Returns:
         What was wrong.
 
     Raises:
         FormatError: if the header is damaged and none was given.
-        PriorError: if packets are entropy-coded and their prior is not here.
+        PriorError: if packets are entropy-coded and their prior is not available.
     """
     start = file.tell()
     if header is not None:
         header = replace(header, n_samples=None)
-    # Once for the length, which the header may have to know, and once for the codes.
+    # Two passes: one for the length, which the header may need, and one for the codes.
     reader = Reader(file, prior=prior, header=header, conceal=True, packets_ahead=64)
     for _ in reader:
         pass
@@ -98,7 +98,7 @@ def repair(
 
 
 def _strict_damage(file: BinaryIO, start: int) -> list[Damage]:
-    """What only a strict reader minds, such as bytes behind the end."""
+    """Damage that only a strict reader minds, such as bytes after the end."""
     file.seek(start)
     packets = PacketSequence(file)
     try:

@@ -1,4 +1,4 @@
-"""The packets of a file in their order, with their segments as they are: strictly, or passing over damage."""
+"""The packets of a file in order, segments undecoded: strictly, or skipping damage."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MAX_GAP_FRAMES = 2**16
 
 @dataclass(frozen=True)
 class Damage:
-    """Something in a file that breaks the format, and what it cost.
+    """A place in a file that breaks the format, and what was lost there.
 
     Args:
         offset: byte where it was noticed.
         reason: what is wrong there.
-        first_frame: first frame that was lost; where ``n_frames`` is 0, the frame that follows.
-        n_frames: lost.
+        first_frame: first lost frame; if ``n_frames`` is 0, the frame that follows.
+        n_frames: number of lost frames.
     """
 
     offset: int
@@ -44,12 +44,12 @@ class Damage:
 
 
 class PacketSequence:
-    """Reads a header at once and then, as an iterator, packets up to the end mark.
+    """Reads the header at once and then, as an iterator, packets up to the end mark.
 
     Args:
-        file: open for binary, blocking reading; left open. Sought in only by :meth:`seek`.
-        header: from elsewhere, where that of the file is damaged (with ``conceal``), or blocks come without one.
-        conceal: pass over what breaks the format and note it in ``damages``, instead of raising.
+        file: open for binary, blocking reading; left open. Only :meth:`seek` seeks in it.
+        header: from elsewhere, if the file's is damaged (with ``conceal``), or blocks come without one.
+        conceal: skip what breaks the format and record it in ``damages`` instead of raising.
 
     Raises:
         FormatError: here and on iteration, with the byte offset, for anything that breaks the format. With
@@ -64,7 +64,7 @@ class PacketSequence:
         self._first_block = self._source.offset
         self.conceal = conceal
         self.damages: list[Damage] = []
-        self.n_frames = 0  # read or passed over so far
+        self.n_frames = 0  # read or skipped so far
         self.has_index = False
         self._index = IndexBuilder(self.header)
         self._index_length = 0
@@ -74,9 +74,9 @@ class PacketSequence:
 
     @property
     def n_samples(self) -> int | None:
-        """Samples per channel at ``header.sampling_rate``; None while neither header nor end mark told.
+        """Samples per channel at ``header.sampling_rate``; None until the header or the end mark says.
 
-        Of a recording that was cut off and read to its end with ``conceal``, those that its frames stand for.
+        For a truncated recording read to its end with ``conceal``, the samples that its frames stand for.
         """
         if self._end_samples is not None:
             return self._end_samples
@@ -163,10 +163,10 @@ class PacketSequence:
         self.n_frames = block.head.first_frame + block.head.n_frames
         return parse_packet(self.header, block)
 
-    # Passing over damage (docs/format.md, "Damage")
+    # Skipping damage (docs/format.md, "Damage")
 
     def _next_sound(self) -> PacketBlock | None:
-        """The next packet that is whole; None at the end."""
+        """The next undamaged packet; None at the end."""
         reason, offset = "", self._source.offset
         while True:
             self._source.hold()
@@ -194,7 +194,7 @@ class PacketSequence:
             return self._accepted(block)
 
     def _check_believable(self, block: RawBlock, offset: int) -> None:
-        """FormatError for a sound block that cannot belong where it stands; damage began at ``offset``."""
+        """FormatError for an undamaged block that cannot belong here; damage began at ``offset``."""
         head, known = block.head, self.header.n_samples
         if head.n_codebooks and head.n_codebooks != self.header.n_codebooks:
             raise FormatError("a packet of another file", block.offset)
@@ -228,9 +228,9 @@ class PacketSequence:
         return _is_seekable(self._file)
 
     def seek(self, frame: int) -> None:
-        """Go on with the packet that has ``frame``, or near before it where that packet is damaged.
+        """Continue with the packet that has ``frame``, or a little earlier if that packet is damaged.
 
-        By the index if there is one, else from head to head. ``file`` must be seekable.
+        Uses the index if there is one, else goes from head to head. ``file`` must be seekable.
         """
         self._is_over, self._knows_all = False, False
         before = [entry for entry in self._entries() if entry.first_frame <= frame]
@@ -255,7 +255,7 @@ class PacketSequence:
         self.n_frames = first_frame
 
     def _reaches(self, frame: int) -> bool:
-        """Take a block; whether ``frame`` is in it, or nothing can be told beyond it."""
+        """Take a block; whether ``frame`` is in it, or the search cannot go beyond it."""
         try:
             block = take_block(self.header, self._source, "a packet or the end mark")
             self._check_order(block)
@@ -270,7 +270,7 @@ class PacketSequence:
 
 
 def _position(file: Readable) -> int:
-    """Where a seekable file stands; 0 for others, which will not be sought in."""
+    """The position in a seekable file; 0 for others, which are never sought in."""
     return cast(BinaryIO, file).tell() if _is_seekable(file) else 0
 
 

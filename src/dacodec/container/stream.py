@@ -1,4 +1,4 @@
-"""Whole reads and whole writes over anything that has ``read`` or ``write``: files, pipes, sockets' files."""
+"""Complete reads and writes over anything that has ``read`` or ``write``: files, pipes, sockets' files."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ SEARCH_BYTES = 2**16  # read at once in a search
 
 
 class Readable(Protocol):
-    """A blocking binary file, as far as a :class:`~dacodec.container.Reader` needs one."""
+    """What a :class:`~dacodec.container.Reader` needs of a blocking binary file."""
 
     def read(self, n: int, /) -> bytes: ...
 
 
 class Writable(Protocol):
-    """A blocking binary file, as far as a :class:`~dacodec.container.Writer` needs one."""
+    """What a :class:`~dacodec.container.Writer` needs of a blocking binary file."""
 
     def write(self, data: bytes, /) -> int | None: ...
 
 
 class Source:
-    """Reads from ``file`` and counts: the next byte to be taken is that at ``offset``.
+    """Reads from ``file`` and keeps count: the next byte is the one at ``offset``.
 
-    What is taken after :meth:`hold` can be given back.
+    Bytes taken after :meth:`hold` can be given back.
     """
 
     def __init__(self, file: Readable, offset: int = 0) -> None:
         self._file = file
         self.offset = offset
-        self._given_back = b""  # to be taken before what is in the file
+        self._given_back = b""  # to be read before the rest of the file
         self._held: bytearray | None = None
 
     def take(self, n: int, what: str) -> bytes:
-        """The next ``n`` bytes; FormatError where the file ends before them."""
+        """The next ``n`` bytes, part of ``what``; FormatError if the file ends before them."""
         data = self.take_up_to(n)
         if len(data) < n:
             missing = n - len(data)
@@ -42,7 +42,7 @@ class Source:
         return data
 
     def take_up_to(self, n: int) -> bytes:
-        """The next ``n`` bytes, or those left; a pipe's short reads are put together."""
+        """The next ``n`` bytes, or those left; short reads of a pipe are joined."""
         parts = [self._given_back[:n]]
         self._given_back = self._given_back[n:]
         missing = n - len(parts[0])
@@ -56,11 +56,11 @@ class Source:
         return data
 
     def hold(self) -> None:
-        """Keep what is taken from now on, until the next call."""
+        """Keep the bytes taken from now on, until the next call."""
         self._held = bytearray()
 
     def give_back(self, skip: int = 0) -> None:
-        """What was taken since :meth:`hold` is to be taken again, but for the first ``skip`` bytes."""
+        """Return to where :meth:`hold` was called, plus ``skip`` bytes."""
         assert self._held is not None
         again = bytes(self._held[skip:])
         self._given_back = again + self._given_back
@@ -68,7 +68,7 @@ class Source:
         self._held = None
 
     def find(self, pattern: bytes) -> bool:
-        """Pass over everything before the next ``pattern``; everything there is, and False, if there is none."""
+        """Skip to the next ``pattern``; if there is none, skip everything and return False."""
         self._held = None
         while (position := self._given_back.find(pattern)) < 0:
             keep = len(pattern) - 1  # the pattern may have begun
@@ -86,7 +86,7 @@ class Source:
 
 
 def write_all(file: Writable, data: bytes) -> None:
-    """Write ``data``; an unbuffered pipe may take it in several bites."""
+    """Write all of ``data``; an unbuffered pipe may take only part of it at a time."""
     rest = memoryview(data)
     while rest:
         written = file.write(bytes(rest))

@@ -1,4 +1,4 @@
-"""Which segments of a packet are coded, and how many bytes each saves: the table of a coded packet."""
+"""The table of a coded packet: which segments are coded, and how many bytes each saves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dacodec.errors import FormatError
 
 
 def table_to_bytes(savings: dict[int, int]) -> bytes:
-    """Of codebook to bytes saved; nothing for a raw packet."""
+    """The table of ``savings`` (codebook to bytes saved); empty for a raw packet."""
     if not savings:
         return b""
     mask = sum(1 << k for k in savings)
@@ -23,7 +23,7 @@ def _varint(value: int) -> bytes:
 
 
 def take_table(source: Source, n_codebooks: int, full: int) -> tuple[dict[int, int], bytes]:
-    """The savings of a packet of ``n_codebooks`` segments of ``full`` raw bytes, and the bytes that told.
+    """The savings of a packet of ``n_codebooks`` segments of ``full`` raw bytes, and the table's bytes.
 
     Raises:
         FormatError: with the offset of what is wrong.

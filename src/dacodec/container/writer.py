@@ -1,4 +1,4 @@
-"""Codes in any portions to a ``.dacz`` stream."""
+"""Codes, in blocks of any size, to a ``.dacz`` stream."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class PacketWriter:
         self.n_frames += packet.n_frames
 
     def close(self, n_samples: int, *, index: bool) -> None:
-        """Write an index, if there is to be one and there are packets, and the end mark."""
+        """Write the index, if wanted and there are packets, and the end mark."""
         wants_index = index and self.n_frames > 0
         index_block = index_to_bytes(self.n_frames, self._index.entries) if wants_index else b""
         self._write(index_block + end_to_bytes(self.n_frames, End(n_samples, len(index_block))))
         self.flush()
 
     def flush(self) -> None:
-        """Flush the file, if it can be."""
+        """Flush the file, if it has ``flush``."""
         if flush := getattr(self._file, "flush", None):
             flush()
 
@@ -62,15 +62,15 @@ class PacketWriter:
 class Writer:
     """Writes a header, packets, and on :meth:`close` the end mark, from front to back without seeking.
 
-    As a context manager it closes itself, unless an exception passes: then there is no end mark, so that
-    nobody takes what was written for the whole. ``file`` itself stays open. Not for several threads at once.
+    As a context manager it closes itself, except after an exception: then it writes no end mark, so that the
+    partial file is not taken for the whole. ``file`` itself stays open. Not thread-safe.
 
     Args:
         file: open for binary writing.
         header: what the file says about itself; ``n_samples`` None if it is known only at :meth:`close`. Packets
             are entropy-coded if it has a ``prior_id``.
-        prior: that prior; left out, one that comes with the package.
-        index: write an index, so that readers find any place at once.
+        prior: that prior; by default one that comes with the package.
+        index: write an index, so that readers can seek at once.
 
     Raises:
         PriorError: if the header names a prior that is neither given nor in the package, or does not fit.
@@ -94,7 +94,7 @@ class Writer:
 
     @property
     def n_frames(self) -> int:
-        """Frames given so far, those of the packet being filled included."""
+        """Frames given so far, including those not written yet."""
         return self._out.n_frames + int(self._pending.shape[2])
 
     def write(self, codes: NDArray[Any]) -> None:
@@ -104,7 +104,8 @@ class Writer:
             codes: integers [C, K, F] below ``codebook_size``, F any number.
 
         Raises:
-            CodesError: for another shape or dtype and for codes out of range; nothing was added then.
+            CodesError: for a wrong shape or dtype, or codes out of range; nothing is added then.
+            FormatError: beyond the most frames a file can hold.
         """
         self._check_open()
         self._check_codes(codes)
@@ -114,23 +115,23 @@ class Writer:
         codes = np.concatenate([self._pending, codes.astype(np.uint16)], axis=2)
         n_full = codes.shape[2] // size * size
         self._write_packets(codes[:, :, :n_full])
-        self._pending = codes[:, :, n_full:].copy()  # not a view that would keep all of codes alive
+        self._pending = codes[:, :, n_full:].copy()  # not a view, which would keep all of codes alive
 
     def flush(self) -> None:
-        """Write what is pending as a short packet, and flush ``file`` if it can be: for live streams."""
+        """Write the pending frames as a short packet and flush ``file``: for live streams."""
         self._check_open()
         self._write_packets(self._pending)
         self._pending = self._pending[:, :, :0]
         self._out.flush()
 
     def close(self, n_samples: int | None = None) -> None:
-        """Write what is pending and the end mark. Does nothing on a closed writer.
+        """Write the pending frames and the end mark. Does nothing on a closed writer.
 
         Args:
-            n_samples: samples per channel; needed where the header does not know it.
+            n_samples: samples per channel; required if the header does not say.
 
         Raises:
-            FormatError: if it is known nowhere, contradicts the header, or cannot fit the frames.
+            FormatError: if ``n_samples`` is missing, contradicts the header, or does not fit the frames.
         """
         if self._closed:
             return
@@ -162,7 +163,7 @@ class Writer:
         return n_samples
 
     def _write_packets(self, codes: NDArray[np.uint16]) -> None:
-        """Write frames [C, K, F] in packets as long as may be; those of the same length are coded together."""
+        """Write frames [C, K, F] in the longest packets allowed; those of equal length are coded together."""
         size = self.header.packet_frames
         n_together = packets_together(self.header) * size
         for start in range(0, codes.shape[2], n_together):

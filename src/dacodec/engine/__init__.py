@@ -25,10 +25,10 @@ def make_engine(
     """The engine called ``name`` for ``model``.
 
     Args:
-        name: ``"auto"`` is native for float32 on the CPU where it was built, and torch otherwise.
+        name: ``"auto"`` is native for float32 on the CPU if it was built, and torch otherwise.
         precision: of the native engine, ``"fast"`` or ``"exact"``; the others are exact.
-        threads: of each call of the native engine, at most one a core; left out, as many as PyTorch uses
-            and a container's quota allows.
+        threads: per call of the native engine, at most one per core; by default as many as PyTorch uses and a
+            container's quota allows.
 
     Raises:
         EngineError: for an unknown name or precision, or if the native engine was not built.

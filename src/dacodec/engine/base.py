@@ -9,9 +9,9 @@ from torch import Tensor
 from dacodec.geometry import Geometry
 
 State = Any
-"""Where rows stand between two pushes: a value, which may be copied, kept and pickled. None before the first, then a
-tensor whose first dimension is rows, or a tuple of such states (so batching/rows.py can join and split them). It fits
-the kind of engine and the model that made it, and as many rows."""
+"""The position of rows between two pushes: a value that may be copied, kept and pickled. None at first, then
+a tensor whose first dimension is rows, or a tuple of such states (so that batching/rows.py can join and split
+them). Valid only for the kind of engine and the model that made it, and for the same number of rows."""
 
 
 class Pushed(NamedTuple):
@@ -22,11 +22,11 @@ class Pushed(NamedTuple):
 class Engine(Protocol):
     """Runs the encoder and the decoder of one model on batches of rows.
 
-    Every call is on its own (no state is kept between calls) and safe from several threads. Rows may be the
-    channels of one recording or different recordings. Audio is float32 on the CPU; engines move and convert.
+    Calls are independent (no state is kept between them) and thread-safe. Rows may be the channels of one
+    recording or different recordings. Audio is float32 on the CPU; engines move and convert it.
 
     ``encode`` and ``decode`` take whole signals, ``push_audio`` and ``push_codes`` the same signals piece by
-    piece: all outputs of a signal together are those of the whole, whatever the pieces.
+    piece: together, the outputs are those of the whole signal, however it is cut.
     """
 
     geometry: Geometry
@@ -36,9 +36,9 @@ class Engine(Protocol):
 
         Args:
             audio: float32; T a multiple of the hop.
-            lengths: [B] samples of each row that are real, multiples of the hop; the others are ignored and
-                the codes beyond are 0. Left out, all are real.
-            n_quantizers: codebooks to use, 1..N; left out, all.
+            lengths: [B], the number of real samples in each row, multiples of the hop; the rest is ignored,
+                and its codes are 0. By default all are real.
+            n_quantizers: codebooks to use, 1..N; by default all.
         """
         ...
 
@@ -46,7 +46,8 @@ class Engine(Protocol):
         """Audio [B, T] (float32) of ``codes`` [B, K, F], T as ``geometry.samples(F)`` says.
 
         Args:
-            lengths: [B] frames of each row that are real; the audio beyond is 0. Left out, all are real.
+            lengths: [B], the number of real frames in each row; the audio of the rest is 0. By default all
+                are real.
         """
         ...
 
@@ -56,8 +57,8 @@ class Engine(Protocol):
         """The codes [B, K, F] that the next ``audio`` [B, T] completes, F and T any number.
 
         Args:
-            state: as the push before returned it.
-            end: these are the last samples; of the whole signal there is a multiple of the hop.
+            state: returned by the previous push; None starts a signal.
+            end: these are the last samples; the whole signal's length is a multiple of the hop.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""The model over a signal that comes in pieces: every layer remembers what its next outputs still need.
+"""The model over a signal in pieces: every layer remembers the inputs that its next outputs still need.
 
-Nothing is computed twice, and outputs are the same as of the whole signal. What is remembered is a value, handed in
-and out: None before the signal, then nested tuples of tensors, which may be copied, kept and pickled.
+Nothing is computed twice, and the outputs are those of the whole signal. The state is a value, passed in and
+returned: None before the signal, then nested tuples of tensors, which may be copied, kept and pickled.
 
 Shapes: B rows that advance together, C channels, T steps, any number of them in a piece.
 """
@@ -23,9 +23,9 @@ State = Any  # None, a tensor, or a tuple of these
 
 class Layer(Protocol):
     def push(self, x: Tensor, state: State, end: bool) -> tuple[Tensor, State]:
-        """The outputs [B, C', T'] that ``x`` [B, C, T] makes possible, and the state after it.
+        """The outputs [B, C', T'] that ``x`` [B, C, T] completes, and the state after it.
 
-        With ``end`` these are the signal's last steps, and its last outputs.
+        With ``end``, these are the last steps of the signal and its last outputs.
         """
         ...
 
@@ -63,7 +63,7 @@ class Convolution:
 
 
 class TransposedConvolution:
-    """Of twice its stride's taps, so that an output reads two inputs: the last one is remembered."""
+    """Its kernel is twice its stride, so each output reads two inputs: the last one is remembered."""
 
     def __init__(self, conv: nn.ConvTranspose1d) -> None:
         self._conv = conv
@@ -76,15 +76,15 @@ class TransposedConvolution:
         if not x.shape[-1]:
             return x.new_zeros(len(x), conv.out_channels, 0), None
         y = F.conv_transpose1d(x, conv.weight, conv.bias, conv.stride)  # stride * (inputs + 1) steps
-        # The first stride outputs were given already; of the whole signal the padding is cut off. The last
-        # stride still lack the next input.
+        # The first ``stride`` outputs were given out already (at the start they are padding, cut off); the
+        # last ``stride`` still lack the next input.
         first = self._padding if state is None else self._stride
         last = y.shape[-1] - (self._padding if end else self._stride)
         return y[..., first:last], x[..., -1:].clone()
 
 
 class Residual:
-    """A residual unit: what goes past the convolutions waits for what goes through them."""
+    """A residual unit: the skip connection waits for the convolutions."""
 
     def __init__(self, unit: ResidualUnit) -> None:
         self._unit, self._dilated = unit, Convolution(unit.conv1)
@@ -100,7 +100,7 @@ class Residual:
 
 
 class Chain:
-    """Layers one after the other."""
+    """Layers in sequence."""
 
     def __init__(self, layers: list[Layer]) -> None:
         self._layers = layers

@@ -1,1 +1,1 @@
-"""How well a codec does: metrics and pictures."""
+"""Evaluation of a codec: metrics, pictures and reports."""

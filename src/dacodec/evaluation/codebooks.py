@@ -1,4 +1,4 @@
-"""How well codes use the bits that they take."""
+"""How efficiently codes use their bits."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class CodebookUse(NamedTuple):
     """Use of each codebook, first to last.
 
     Args:
-        used_share: of its codes, those that occur.
-        entropy_bits: of their distribution.
-        efficiency: of all codebooks together: entropy as a share of the bits taken (the paper's bitrate efficiency).
+        used_share: fraction of its codes that occur.
+        entropy_bits: entropy of the codes' distribution.
+        efficiency: total entropy as a fraction of the bits used (the paper's bitrate efficiency).
     """
 
     used_share: list[float]
@@ -24,7 +24,7 @@ class CodebookUse(NamedTuple):
 
 
 def codebook_use(codes: Sequence[NDArray[Any]], codebook_size: int) -> CodebookUse:
-    """Of ``codes`` [K, F] of several recordings."""
+    """The use of each codebook over ``codes`` [K, F] of several recordings."""
     together = np.concatenate(codes, axis=1)
     counts = np.stack([np.bincount(row, minlength=codebook_size) for row in together])
     share = counts / counts.sum(1, keepdims=True)

@@ -42,7 +42,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Score:
-    """Of one file by one codec at one rate."""
+    """The scores of one file, coded by one codec at one rate."""
 
     codec: str
     bitrate_kbps: float
@@ -90,8 +90,8 @@ def evaluate_codec(
 
     Args:
         sounds: recordings; for one that could not be read, the error, which is listed.
-        n_quantizers: left out, four numbers up to all of them.
-        speech: all recordings are speech; left out, those in pools with "speech" in their names.
+        n_quantizers: by default four numbers up to all of them.
+        speech: all recordings are speech; by default those in pools with "speech" in their names.
         n_jobs: processes that measure; they share the versions of one recording.
 
     Raises:
@@ -125,7 +125,7 @@ def evaluate_codec(
 
 
 def _leave_out_empty(report: Report, wanted: Sequence[Metric]) -> None:
-    """Metrics without a value, each with a line that says why."""
+    """Note, for each metric without a value, why it has none."""
     measured = {key for score in report.scores for key in score.values}
     for metric in wanted:
         if metric not in report.metrics:
@@ -166,7 +166,7 @@ def evaluate_pair(
 
 
 def prepared(audio: Audio, sampling_rate: int) -> Samples:
-    """Mono [T] at ``sampling_rate`` and -16 LUFS; less loud where that would clip."""
+    """Mono [T] at ``sampling_rate`` and -16 LUFS; quieter if that would clip."""
     mono = resample(audio.samples.mean(0, keepdims=True), audio.sampling_rate, sampling_rate)
     mono = mono * np.float32(loudness_gain(mono, sampling_rate, LOUDNESS_LUFS))
     return np.asarray(mono[0] / np.float32(max(1.0, np.abs(mono).max())), np.float32)

@@ -1,7 +1,7 @@
-"""Measures of how like a decoded signal is to the original, each with the definition behind its name.
+"""Measures of how close a decoded signal is to the original, each with its exact definition.
 
-All take ``audio`` and ``reference``, float32 [T] of one length at ``sampling_rate`` Hz. Those that need a package are
-left out where it is missing (``pip install dacodec[eval]``).
+All take ``audio`` and ``reference``, float32 [T] of equal length at ``sampling_rate`` Hz. Those whose package
+is not installed are left out (``pip install dacodec[eval]``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dacodec.spectra import mel_distance, stft_distance
 
 PESQ_RATE = 16000
 VISQOL_RATE = 48000
-SHORTEST_SECONDS = 0.5  # that STOI, PESQ and ViSQOL can say something about
+SHORTEST_SECONDS = 0.5  # for which STOI, PESQ and ViSQOL are defined
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Metric:
         better: which way is better.
         compute: audio, reference and sampling rate to the value.
         package: module that it needs.
-        speech_only: it says nothing about other sounds.
+        speech_only: meaningful for speech only.
     """
 
     key: str
@@ -51,7 +51,7 @@ class Metric:
 def measure(
     audio: Samples, reference: Samples, sampling_rate: int, metrics: Sequence[Metric], speech: bool
 ) -> dict[str, float]:
-    """The values of ``metrics``, by key; without those that have nothing to say about this signal."""
+    """The values of ``metrics``, by key; without those that are undefined for this signal."""
     values = {}
     for metric in metrics:
         too_short = metric.package and len(reference) < SHORTEST_SECONDS * sampling_rate
@@ -64,7 +64,7 @@ def measure(
 
 
 def available(metrics: Sequence[Metric]) -> list[Metric]:
-    """Those whose packages are installed; a warning tells of the others."""
+    """Those whose packages are installed; a warning lists the others."""
     here = [metric for metric in metrics if not metric.package or find_spec(metric.package)]
     missing = ", ".join(metric.key for metric in metrics if metric not in here)
     if missing:

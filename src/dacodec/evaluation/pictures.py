@@ -18,7 +18,7 @@ FLOOR_DB, CEILING_DB = -100, 0  # of full scale
 def save_spectrograms(
     file: str | Path | BinaryIO, recordings: Mapping[str, NDArray[np.float32]], sampling_rate: int
 ) -> None:
-    """Spectrograms, one below the other on one colour scale, as a PNG.
+    """Save spectrograms, stacked, on one colour scale, as a PNG.
 
     Args:
         recordings: title and samples [T] of each, at ``sampling_rate`` Hz.

@@ -120,7 +120,7 @@ def save_html(report: Report, path: Path) -> None:
 
 
 def _curves(report: Report) -> str:
-    """A small chart a metric: quality over true rate, one line a codec."""
+    """A small chart per metric: quality over true bitrate, one line per codec."""
     from matplotlib.figure import Figure
 
     rows = [mean for mean in means(report) if mean.pool == "all"]

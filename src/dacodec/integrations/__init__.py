@@ -1,1 +1,1 @@
-"""Bridges to other packages, each imported only by those who ask for it."""
+"""Bridges to other packages, each imported only on request."""

@@ -69,18 +69,18 @@ class Decoder(nn.Module):
 class DacModel(nn.Module):
     """The Descript Audio Codec as one module, with Hugging Face's calls and state-dict keys.
 
-    Where it is right and transformers' is not: a padding mask is accepted and obeyed, so that each item of a
-    padded batch gives the codes and the audio that it gives alone; ``n_quantizers`` outside 1..N raises, and
-    is honoured in training mode; quantizer dropout reaches every batch size; ``quantizer.from_latents``
-    works; the code search is exact in half precision. As in the released models, an odd stride loses samples
-    (16 and 24 kHz: 8 fewer come back); ``dacodec.Codec`` gives back as many samples as it got.
+    It fixes what transformers' model gets wrong: it takes a padding mask, so that each item of a padded batch
+    gives the same codes and audio as alone; ``n_quantizers`` outside 1..N raises, and is honoured in training
+    mode; quantizer dropout works for every batch size; ``quantizer.from_latents`` works; the code search is
+    exact in half precision. As in the released models, an odd stride loses samples (16 and 24 kHz: 8 fewer
+    come back); ``dacodec.Codec`` returns as many samples as it was given.
 
     ``model.encoder(audio)`` gives the latents before quantization, ``model.quantizer`` turns latents into
     codes and embeddings and back.
     """
 
     main_input_name = "input_values"
-    # The kinds of results, for subclasses that have their own.
+    # The result classes, for subclasses that have their own.
     _encoder_output: type[Any] = DacEncoderOutput
     _decoder_output: type[Any] = DacDecoderOutput
     _output: type[Any] = DacOutput
@@ -113,13 +113,13 @@ class DacModel(nn.Module):
 
         Args:
             input_values: [B, 1, T], at ``config.sampling_rate``.
-            n_quantizers: codebooks to use, 1..N, or a tensor [B] with a number an item.
+            n_quantizers: codebooks to use, 1..N, or a tensor [B] with one number per item.
             return_dict: False returns a plain tuple.
             padding_mask: [B, T], nonzero where the audio is real, as the feature extractor makes it; padding
-                is on the right. An item's length counts up to the next multiple of the hop.
+                is on the right. An item's length is rounded up to a multiple of the hop.
 
         Returns:
-            :class:`DacEncoderOutput`; ``loss`` is [B], the batch's mean as in Hugging Face's code.
+            :class:`DacEncoderOutput`; ``loss`` is [B], the batch mean as in Hugging Face's code.
 
         Raises:
             AudioError: if the audio is not [B, 1, T] or shorter than one frame, or the mask does not fit.
@@ -187,7 +187,7 @@ class DacModel(nn.Module):
         encoded = self.encode(input_values, n_quantizers, True, padding_mask)
         decoded = self.decode(encoded.quantized_representation, None, True, encoded.audio_codes_mask)
         audio_values = decoded.audio_values[..., : input_values.shape[-1]]
-        return self._as_asked(self._output(audio_values=audio_values, **encoded), return_dict)
+        return self._as_asked(self._output(audio_values=audio_values, **dict(encoded.items())), return_dict)
 
     def _as_asked(self, output: Any, return_dict: bool | None) -> Any:
         return output.to_tuple() if return_dict is False else output
@@ -195,8 +195,8 @@ class DacModel(nn.Module):
     def _loss(self, quantized: Quantized) -> Tensor:
         """Commitment and codebook terms, weighted [B].
 
-        As in Hugging Face's code the batch's mean, for every item over the codebooks that it uses. (The
-        original, and our training, take the mean of each item's own.)
+        As in Hugging Face's code, the batch mean, for each item over the codebooks that it uses. (The
+        original and our training average each item's own.)
         """
         terms = (
             self.config.commitment_loss_weight * quantized.commitment_loss
@@ -205,7 +205,7 @@ class DacModel(nn.Module):
         return (terms.mean(0) * quantized.used).sum(1)
 
     def _check_audio(self, audio: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Audio and the valid length of each item [B] (None without a mask), both multiples of the hop then."""
+        """Audio and each item's valid length [B], rounded up to the hop; without a mask, as it is and None."""
         if audio.ndim != 3 or audio.shape[1] != 1:
             raise AudioError(f"input_values must be [batch, 1, samples], got {tuple(audio.shape)}")
         hop = self.config.hop_length
@@ -230,7 +230,7 @@ def _lengths(padding_mask: Tensor, x: Tensor) -> Tensor:
 
 
 def initialise(module: nn.Module) -> None:
-    """As the original ends up with: PyTorch's own initial weights, and zero biases of the plain convolutions.
+    """What the original ends up with: PyTorch's default weights, and zero biases in the plain convolutions.
 
     (Its truncated normal is written to a tensor that weight normalisation recomputes, so it has no effect.)
     """

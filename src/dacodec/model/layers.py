@@ -2,7 +2,7 @@
 
 Shapes: B batch, C channels, T time steps at the layer's own rate. ``lengths`` [B] holds, at the rate of the
 layer's input, how many time steps of each item are real; the rest is kept zero, which is what a convolution
-sees beyond the end of a signal that is alone. Without ``lengths`` every step is real.
+sees beyond the end of a single signal. Without ``lengths`` every step is real.
 
 Source: arXiv 2306.06546, section 3.1. Parameter names are those of Hugging Face's checkpoints.
 """
@@ -27,7 +27,7 @@ def mask(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 class Snake(nn.Module):
-    """x + sin²(αx) / α, with one α a channel (arXiv 2006.08195)."""
+    """x + sin²(αx) / α, with one α per channel (arXiv 2006.08195)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -58,8 +58,8 @@ class ResidualUnit(nn.Module):
 class Block(nn.Module):
     """A stage of the encoder or decoder.
 
-    With ``gradient_checkpointing`` (transformers' name, which its trainer sets) training keeps a block's input alone,
-    and computes the rest again for the gradient: less memory for more time, the same gradients.
+    With ``gradient_checkpointing`` (transformers' name, which its trainer sets), training stores only a
+    block's input and recomputes the rest in the backward pass: less memory, more time, the same gradients.
     """
 
     gradient_checkpointing = False

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class ModelOutput(Mapping[str, Any]):
-    """``out.name``, ``out["name"]``, ``out[0]``, ``**out``; fields that are None do not count in the latter three."""
+    """``out.name``, ``out["name"]``, ``out[0]``, ``**out``; the last three skip fields that are None."""
 
     def to_tuple(self) -> tuple[Any, ...]:
         return tuple(self.values())

@@ -22,7 +22,7 @@ INTEGER_DTYPES = (torch.uint8, torch.int8, torch.uint16, torch.int16, torch.int3
 
 
 class Quantized(NamedTuple):
-    """What the quantizer makes of latents."""
+    """The quantizer's output."""
 
     quantized_representation: Tensor  # [B, D, F], the sum over the codebooks that the item uses
     audio_codes: Tensor  # [B, K, F]
@@ -63,7 +63,7 @@ def nearest(latents: Tensor, codebook: Tensor) -> Tensor:
 
 
 class VectorQuantizer(nn.Module):
-    """One codebook, searched by direction in a space of few dimensions."""
+    """One codebook, searched by direction in a low-dimensional space."""
 
     def __init__(self, config: DacConfig) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class VectorQuantizer(nn.Module):
 
 
 class ResidualVectorQuantizer(nn.Module):
-    """A chain of codebooks, each of which codes what the ones before it left over."""
+    """A chain of codebooks, each coding the residual of the ones before."""
 
     quantizers: Sequence[VectorQuantizer]
 
@@ -99,10 +99,10 @@ class ResidualVectorQuantizer(nn.Module):
         """Quantize ``latents`` [B, D, F].
 
         Args:
-            n_quantizers: how many codebooks to use: a number from 1 to N, or a tensor [B] with a number an
-                item. Left out, all are used; in training mode with quantizer dropout each item draws, with
-                that probability, a number from 1 to N. Unlike in Hugging Face's code a number that is given
-                is honoured in training mode, and dropout reaches batches of every size.
+            n_quantizers: how many codebooks to use: a number from 1 to N, or a tensor [B] with one per item.
+                By default all are used; in training mode with quantizer dropout each item draws, with that
+                probability, a number from 1 to N. Unlike in Hugging Face's code, a given number is honoured
+                in training mode, and dropout works for every batch size.
 
         Raises:
             CodesError: for an ``n_quantizers`` outside 1..N (Hugging Face clamps or crashes).
@@ -190,7 +190,7 @@ class ResidualVectorQuantizer(nn.Module):
 
 
 def check_codes(codes: Tensor, n_codebooks: int, codebook_size: int) -> Tensor:
-    """``codes`` [B, K, F] as int64, if they can be decoded. Looked at before any device can assert.
+    """``codes`` [B, K, F] as int64, checked before a device can fail an assertion on them.
 
     Raises:
         CodesError: for a wrong rank or dtype, and for codes out of range, with the position of the first.

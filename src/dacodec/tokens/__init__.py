@@ -1,9 +1,9 @@
-"""Between codes and the ids that language models read and write: layouts of codebooks in rows, there and back.
+"""Conversion between codes and the ids of language models: layouts of codebooks in rows.
 
-A language model of audio writes a row of K ids a step, one for each codebook, and most let the later codebooks lag
-behind (the delay pattern of MusicGen, https://arxiv.org/abs/2306.05284, section 2.2). A :class:`Layout` says how,
-:func:`apply` makes rows of codes, :func:`invert` codes of rows, and :class:`Undelay` does so while the model is still
-writing.
+An audio language model generates a row of K ids per step, one for each codebook, and in most the later
+codebooks lag behind (the delay pattern of MusicGen, https://arxiv.org/abs/2306.05284, section 2.2). A
+:class:`Layout` describes this, :func:`apply` turns codes into rows, :func:`invert` rows into codes, and
+:class:`Undelay` does so while the model is still generating.
 
 Shapes: K codebooks, F frames, n rows; codes [K, F], rows [n, K].
 """

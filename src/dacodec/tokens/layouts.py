@@ -1,4 +1,4 @@
-"""How codes stand in the rows of ids of a language model."""
+"""How codes are arranged in a language model's rows of ids."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dacodec.errors import ConfigError
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the code of a frame and a codebook stands, and which ids are no codes.
+    """The position of each frame's and codebook's code, and the ids that are not codes.
 
-    Codebook ``k`` of frame ``f`` stands in row ``f + delays[k]``, counted from the first row whose first codebook is not
-    ``begin``, as the id ``code + offsets[k]``. What comes before a codebook's first code is ``begin``, after its last
-    one ``end``, if there is such an id, and then ``padding``.
+    The code of codebook ``k`` in frame ``f`` is in row ``f + delays[k]``, counted from the first row whose
+    first codebook is not ``begin``, as the id ``code + offsets[k]``. Before a codebook's first code comes
+    ``begin``, after its last ``end``, if there is such an id, and then ``padding``.
     """
 
     name: str
     delays: tuple[int, ...]  # rows by which each codebook lags; the first does not
     begin: int
     padding: int
-    vocabulary: int  # ids that the model has
+    vocabulary: int  # number of ids in the model
     end: int | None = None
     codebook_size: int = 1024
     offsets: tuple[int, ...] = ()  # left out: none
@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def max_delay(self) -> int:
-        """Rows that come after a frame's first code until its last one is there."""
+        """Rows from a frame's first code to its last."""
         return max(self.delays)
 
     @property
@@ -49,14 +49,15 @@ class Layout:
 
     @property
     def ends(self) -> frozenset[int]:
-        """Ids that say that a codebook has no more codes."""
+        """Ids that mark the end of a codebook's codes."""
         return frozenset({self.padding} if self.end is None else {self.end, self.padding})
 
     def check(self, n_codebooks: int, codebook_size: int) -> None:
-        """That a codec of so many codebooks decodes its codes.
+        """Check that a codec with ``n_codebooks`` codebooks of ``codebook_size`` codes can decode this
+        layout.
 
         Raises:
-            ConfigError: if it does not.
+            ConfigError: if it cannot.
         """
         if self.n_codebooks > n_codebooks or self.codebook_size > codebook_size:
             raise ConfigError(
@@ -101,7 +102,7 @@ LAYOUTS = {layout.name: layout for layout in (MUSICGEN, PARLER_TTS, DIA, HIGGS_A
 
 
 def find_layout(layout: Layout | str) -> Layout:
-    """The layout of a name; a layout as it is.
+    """The layout called ``layout``; a Layout is returned as it is.
 
     Raises:
         ConfigError: for an unknown name.

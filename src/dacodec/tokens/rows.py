@@ -1,4 +1,4 @@
-"""Rows of ids as they are given, as an array."""
+"""Rows of ids, in any given form, as an array."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def as_rows(rows: Any, layout: Layout, n_before: int) -> Ids:
     """``rows`` as int64 [n, K]; errors count from ``n_before``, the rows that came before.
 
     Raises:
-        RowError: for rows of another number of ids than the layout's codebooks, and ids that are no integers.
+        RowError: for rows whose number of ids is not the layout's number of codebooks, and non-integer ids.
     """
     if hasattr(rows, "detach"):
         rows = rows.detach().cpu().numpy()

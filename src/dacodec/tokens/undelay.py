@@ -1,4 +1,4 @@
-"""Rows of ids in as a language model writes them, codes out as soon as all codebooks of a frame are there."""
+"""A language model's rows of ids in, codes out as soon as all codebooks of a frame are there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Codes = NDArray[np.uint16]
 
 
 class BadId(NamedTuple):
-    """An id that is no code where one must be; what is heard there is the frame before."""
+    """An id that is not a code where one is expected; the frame before is repeated there."""
 
     row: int
     codebook: int
@@ -26,18 +26,18 @@ class BadId(NamedTuple):
 
 @dataclass(frozen=True)
 class UndelayState:
-    """Where a signal stands whose rows come one by one."""
+    """The position in a signal whose rows come one by one."""
 
     n_rows: int = 0  # pushed
     n_leading: int = 0  # of these, before the first frame
     n_frames: int = 0  # given out
-    recent: tuple[tuple[int, ...], ...] = ()  # rows of frames that are not whole yet
-    last: tuple[int, ...] = ()  # codes of the frame that was given out last
+    recent: tuple[tuple[int, ...], ...] = ()  # rows of frames that are not complete yet
+    last: tuple[int, ...] = ()  # codes of the last frame given out
     ended: int | None = None  # the row in which the end was certain
 
 
 class Cut(NamedTuple):
-    """What was in the rows and is in no frame."""
+    """The rows that are not part of any complete frame."""
 
     leading_rows: int  # before the first frame
     unfinished_frames: int  # begun, without their last codebooks when the rows were over
@@ -51,10 +51,11 @@ class Undelayed(NamedTuple):
 
 
 class Undelay:
-    """The inverse of a layout, row by row. Immutable; where a signal stands is a state that is handed in and out.
+    """The inverse of a layout, row by row. Immutable; the position in a signal is a state, passed in and
+    returned.
 
-    A signal ends with the first frame whose first codebook, or whose slowest one, holds an id that says the end.
-    Any cut of the rows into pushes gives what :func:`invert` gives.
+    A signal ends with the first frame whose first or slowest codebook holds an end id. However the rows are
+    cut into pushes, the codes are those of :func:`invert`.
     """
 
     def __init__(self, layout: Layout | str) -> None:
@@ -68,12 +69,12 @@ class Undelay:
         """The codes of the frames that the next ``rows`` complete.
 
         Args:
-            rows: integers [n, K], n any number, 0 too.
-            state: as the push before returned it; None starts a signal.
+            rows: integers [n, K], n any number, even 0.
+            state: returned by the previous push; None starts a signal.
 
         Raises:
-            RowError: for rows that are no integers or of another number of codebooks, and for a row of codes after the
-                end. ``row`` is where it happens, counted over all pushes.
+            RowError: for rows that are not integers or have the wrong number of codebooks, and for a row of
+                codes after the end. ``row`` is its number, counted over all pushes.
         """
         state = state or UndelayState()
         ids = as_rows(rows, self.layout, state.n_rows)
@@ -89,7 +90,7 @@ class Undelay:
         return self._undelayed(np.concatenate([self._recent(state), ids]), first, state)
 
     def flush(self, state: UndelayState) -> Cut:
-        """What is left when the rows are over: no codes, since no frame that is left is whole."""
+        """What remains when the rows end: no codes, since no remaining frame is complete."""
         if state.ended is not None:
             return Cut(state.n_leading, 0, state.n_rows - state.ended - 1)
         return Cut(state.n_leading, self._begun(self._recent(state)), 0)
@@ -132,7 +133,7 @@ class Undelay:
         return int(others[0]) if len(others) else len(ids)
 
     def _begun(self, ids: Ids) -> int:
-        """Frames of which at least the first code is there."""
+        """Number of frames of which at least the first code is there."""
         ends = np.isin(ids[:, 0], list(self.layout.ends))
         return int(ends.argmax()) if ends.any() else len(ids)
 

@@ -1,4 +1,4 @@
-"""Whole signals in a layout, and back."""
+"""Whole signals to a layout's rows, and back."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ class Inverted(NamedTuple):
 
 
 def apply(codes: Any, layout: Layout | str, *, end: bool = True) -> Ids:
-    """``codes`` as the rows that a language model of this layout learns and writes, with a row of ``begin`` first.
+    """``codes`` as the rows that a language model of this layout is trained on, with a row of ``begin``
+    first.
 
     Args:
         codes: integers [K, F].
-        end: whether the signal ends; without, the rows are a prompt, and ``padding`` says what is to be written.
+        end: whether the signal ends; if not, the rows are a prompt, and ``padding`` marks what is to be
+            generated.
 
     Returns:
         int64 [1 + F + (1 if it ends with an id of its own) + the largest delay, K]
 
     Raises:
-        CodesError: for codes of another number of codebooks, no integers or out of range.
+        CodesError: for codes with the wrong number of codebooks, not integers, or out of range.
         ConfigError: for an unknown layout.
     """
     layout = find_layout(layout)
@@ -45,7 +47,8 @@ def apply(codes: Any, layout: Layout | str, *, end: bool = True) -> Ids:
 
 
 def invert(rows: Any, layout: Layout | str) -> Inverted:
-    """The codes in ``rows`` [n, K]: what :func:`apply` was given, without what is no code, and what was cut.
+    """The codes in ``rows`` [n, K], the inverse of :func:`apply`, with the bad ids and the rows that were
+    cut.
 
     Raises:
         RowError: as :meth:`Undelay.push`.

@@ -7,9 +7,9 @@ from typing import Any, TextIO
 
 import torch
 
-from dacodec.errors import ConfigError, DacodecError, OutputError
+from dacodec.errors import ConfigError, DacodecError, OutputError, TrainingError
+from dacodec.locking import lock
 from dacodec.training.config import CONFIG_FILE, TrainConfig, check_replaceable
-from dacodec.training.lock import lock
 
 
 def launch(config: TrainConfig) -> Any:
@@ -64,7 +64,7 @@ def reserve(fabric: Any, folder: Path) -> TextIO | None:
     if fabric.is_global_zero:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            held = lock(folder)
+            held = lock(folder, "training", TrainingError)
             check_replaceable(folder / CONFIG_FILE)
         except OSError as error:
             problem = OutputError(f"cannot train in {folder}: {error.strerror or error}")

@@ -34,10 +34,10 @@ _READERS: list[tuple[bytes, int, Callable[[Source], Content]]] = [
 
 
 def parse(source: Source) -> Content | None:
-    """What ``source``, which is at position 0, holds; None if it is no such file. Leaves it anywhere.
+    """What ``source``, at position 0, holds; None if it is no such file. Leaves its position undefined.
 
     Raises:
-        AudioError: if its header makes no sense.
+        AudioError: if its header is invalid.
     """
     head = source.peek(40)
     for magic, offset, reader in _READERS:

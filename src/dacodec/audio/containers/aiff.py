@@ -8,7 +8,7 @@ from dacodec.audio.containers.chunks import Chunking, find_audio, with_honest_cl
 from dacodec.audio.containers.content import Content, Kind, SampleType
 from dacodec.audio.source import Source
 
-_AIFC: dict[bytes, tuple[Kind, int, bool]] = {  # bytes a sample, 0 for as many as its bits take; big-endian
+_AIFC: dict[bytes, tuple[Kind, int, bool]] = {  # bytes per sample, 0 for as many as its bits need; big-endian
     b"NONE": ("integer", 0, True),
     b"twos": ("integer", 0, True),
     b"sowt": ("integer", 0, False),

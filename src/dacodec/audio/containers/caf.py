@@ -12,7 +12,7 @@ from dacodec.audio.source import Source
 def read_caf(source: Source) -> Content:
     source.skip(8)
     position, size, described = find_audio(source, Chunking(struct.Struct(">4sq"), 1), b"data", b"desc")
-    # The audio begins with a number of 4 bytes, of edits.
+    # The audio begins with an edit count of 4 bytes.
     return _content(source, described[b"desc"], position + 4, max(0, size - 4))
 
 

@@ -1,7 +1,7 @@
-"""Chunks, of which most of these files consist: found, passed over, and told from audio.
+"""The chunks that most of these files consist of: finding them, skipping them, and telling them from audio.
 
-Headers are forgiven where the audio can be had all the same: recorders that are cut off leave sizes of 0 or all ones,
-and many programs forget the byte that follows an odd chunk.
+Headers with errors are tolerated if the audio can be read all the same: interrupted recorders leave sizes of
+0 or all ones, and many programs forget the padding byte after an odd chunk.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dacodec.audio.containers.content import Content
 from dacodec.audio.source import Source
 from dacodec.errors import AudioError
 
-# From here on, a size beyond the end is no claim: programs that write to a pipe cannot know better.
+# From here on, a size beyond the end is no claim: programs that write to a pipe cannot know the size.
 _UNKNOWN_BYTES = (1 << 31) - (1 << 16)
-_MOST_HEADER = 1 << 16  # bytes that are looked at of a chunk that describes the audio
+_MOST_HEADER = 1 << 16  # bytes read of a chunk that describes the audio
 
 _KNOWN_CHUNKS = frozenset(
     (
@@ -31,12 +31,12 @@ class Chunking(NamedTuple):
     """How a family of files writes its chunks."""
 
     head: struct.Struct  # name and size
-    multiple: int  # of bytes that a chunk is filled up to
+    multiple: int  # of bytes that a chunk is padded to
     sizes_count_heads: bool = False
 
 
 class Found(NamedTuple):
-    """The chunk with the audio, and what those say that describe it."""
+    """The audio chunk, and the contents of the chunks that describe it."""
 
     position: int
     size: int
@@ -47,7 +47,7 @@ def find_audio(source: Source, chunking: Chunking, audio: bytes, *describing: by
     """The chunk called ``audio`` and those in ``describing``, of which the first must be there. Leaves ``source`` anywhere.
 
     Raises:
-        AudioError: if there are none; in a pipe, the description must come before the audio.
+        AudioError: if one is missing; in a pipe, the description must come before the audio.
     """
     found: tuple[int, int] | None = None
     descriptions: dict[bytes, bytes] = {}
@@ -83,7 +83,7 @@ def _fill(source: Source, size: int, multiple: int) -> None:
 
 
 def what_follows(source: Source, pads: bool | None) -> Literal["nothing", "chunks", "audio"]:
-    """What stands behind the audio, judged by its first bytes."""
+    """What follows the audio, judged by its first bytes."""
     if pads is None:
         head = source.peek(256)
         return "audio" if head and any(head) else "nothing"
@@ -94,7 +94,7 @@ def what_follows(source: Source, pads: bool | None) -> Literal["nothing", "chunk
 
 
 def next_file(source: Source, content: Content) -> bool:
-    """Whether another file was joined to the end of this one; ``source``, behind the audio, is moved to it."""
+    """Whether another file is appended to this one; ``source``, at the end of the audio, is moved to it."""
     if not content.pads:
         return False
     skip_padding(source, content.claim or 0)
@@ -108,9 +108,10 @@ def next_file(source: Source, content: Content) -> bool:
 
 
 def with_honest_claim(source: Source, content: Content) -> Content:
-    """No claim where the size was never filled in: 0 with audio behind it, or near all ones and beyond the end.
+    """``content`` without a claim if the size was never filled in: 0 before audio, or near all ones and
+    beyond the end.
 
-    ``source`` is moved to the audio.
+    Moves ``source`` to the audio.
     """
     source.seek(content.start) if source.seekable() else source.skip(content.start - source.tell())
     claim = content.claim
@@ -123,7 +124,7 @@ def with_honest_claim(source: Source, content: Content) -> Content:
 
 
 def skip_padding(source: Source, size: int) -> None:
-    """Past the byte that fills an odd chunk, if it is there."""
+    """Skip the padding byte of an odd chunk, if it is there."""
     if size % 2:
         head = source.peek(9)
         unpadded = head[:4] in _KNOWN_CHUNKS and head[1:5] not in _KNOWN_CHUNKS

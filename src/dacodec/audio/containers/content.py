@@ -1,4 +1,4 @@
-"""What is told of a file of plain samples."""
+"""What the header of a file of plain samples says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Kind = Literal["integer", "unsigned", "float", "ulaw", "alaw"]
 
 
 class SampleType(NamedTuple):
-    """How a sample is stored; the upper bits count where an integer does not fill its bytes."""
+    """How a sample is stored; an integer that does not fill its bytes is in the upper bits."""
 
     kind: Kind
     n_bytes: int
@@ -19,14 +19,14 @@ class Content(NamedTuple):
     """What a file holds, and where.
 
     Args:
-        container: as ``"WAV"``.
-        sample: None where the audio is coded.
-        coding: what it is, for people.
+        container: such as ``"WAV"``.
+        sample: None if the audio is coded.
+        coding: a name of the coding, for messages.
         start: position of the audio, in bytes.
-        claim: bytes of it that the header promises; None for none.
-        is_firm: whether less than the claim is damage, and more is worth a word.
-        pads: whether chunks begin at even positions; None where no chunks follow.
-        big_endian: the container's own order.
+        claim: bytes of audio that the header claims; None if it does not say.
+        is_firm: whether less than the claim is damage, and more deserves a warning.
+        pads: whether chunks begin at even positions; None if no chunks follow.
+        big_endian: byte order of the container itself.
     """
 
     container: str

@@ -1,11 +1,12 @@
-"""Live coding: audio in as it comes, codes out as soon as they can be, and the other way round.
+"""Live coding: audio in piece by piece, codes out as soon as they are determined, and the reverse.
 
-All codes of a signal together are those of :meth:`Codec.encode`, and all audio is that of :meth:`Codec.decode`, whatever
-the pieces. A coder is immutable; where a signal stands is a state, a plain value that is handed in and out: it can
-be copied, pickled, and gone back to, and one coder serves any number of signals, one by one or many in a call.
+However the signal is cut, the codes are those of :meth:`Codec.encode` and the audio is that of
+:meth:`Codec.decode`. A coder is immutable. The position in a signal is a state, a plain value passed in and
+returned: it can be copied, pickled and rewound, and one coder serves any number of signals, singly or many
+per call.
 
-With less look-ahead than that takes, what is still to come is guessed, again at each push: what is given out is then
-close to the exact, and sooner (docs/live.md has figures).
+With less look-ahead than exactness needs, the input still to come is guessed anew at each push. The output
+then comes sooner and is close to the exact one (figures in docs/live.md).
 """
 
 from __future__ import annotations
@@ -37,15 +38,16 @@ class LiveCodec(Coder):
         n_quantizers: int | None = None,
         lookahead_seconds: float | None = None,
     ) -> StreamEncoder:
-        """A coder of live audio of ``sampling_rate`` Hz.
+        """An encoder of live audio at ``sampling_rate`` Hz.
 
         Args:
-            n_quantizers: codebooks to use, 1..N; left out, all.
-            lookahead_seconds: left out, as much as gives exactly the codes of offline coding; less gives codes
-                sooner, and others. Resampling adds its own.
+            n_quantizers: codebooks to use, 1..N; by default all.
+            lookahead_seconds: by default as much as the exact codes of offline coding need; with less, codes
+                come sooner and differ from those. Resampling adds its own look-ahead.
 
         Raises:
             ConfigError: if the look-ahead is negative.
+            CodesError: if ``n_quantizers`` is out of range.
         """
         n = self.choose_n_quantizers(1, n_quantizers, None)
         lookahead = _lookahead_samples(self.sampling_rate, lookahead_seconds, self.geometry.encoder_lookahead)
@@ -54,11 +56,11 @@ class LiveCodec(Coder):
     def stream_decoder(
         self, sampling_rate: int | None = None, *, lookahead_seconds: float | None = None
     ) -> StreamDecoder:
-        """A decoder of live codes to audio of ``sampling_rate`` Hz; left out, the model's.
+        """A decoder of live codes to audio at ``sampling_rate`` Hz, by default the model's rate.
 
         Args:
-            lookahead_seconds: left out, as much as gives exactly the audio of offline coding; less gives audio
-                sooner, close to that. Resampling adds its own.
+            lookahead_seconds: by default as much as the exact audio of offline decoding needs; with less,
+                audio comes sooner and is close to that. Resampling adds its own look-ahead.
 
         Raises:
             ConfigError: if the look-ahead is negative.
@@ -69,7 +71,7 @@ class LiveCodec(Coder):
 
 
 def _lookahead_samples(sampling_rate: int, seconds: float | None, exact: int) -> int:
-    """``seconds`` in samples; left out, the ``exact`` look-ahead, more than which is of no use.
+    """``seconds`` in samples, capped at the ``exact`` look-ahead, since more is of no use; by default that.
 
     Raises:
         ConfigError: if it is negative.

@@ -1,6 +1,6 @@
-"""Codes in as they come, audio out as soon as it can be.
+"""Live decoding: codes in piece by piece, audio out as soon as it is determined.
 
-Shapes: C channels, T samples, K codebooks in use, F frames, T and F any number of them in a push, 0 too.
+Shapes: C channels, T samples, K codebooks in use, F frames; a push may have any T or F, even 0.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from dacodec.engine import State
 from dacodec.errors import CodesError
 from dacodec.model.quantizer import check_codes
 
-# Samples over which one guess of the audio to come goes over into the next.
+# Samples over which one guess of the audio to come is cross-faded into the next.
 _BLENDED = 128
 
 
 @dataclass(frozen=True)
 class DecoderState:
-    """Where a signal stands that is being decoded."""
+    """The position in a signal that is being decoded."""
 
     resampler: ResamplerState
     envelope: Envelope
     last_codes: Codes  # [C, K, 0 or 1]
     engine: State = None
-    n_made: int = 0  # samples at the model's rate that the engine has made
+    n_made: int = 0  # samples computed by the engine, at the model's rate
     n_frames: int = 0  # pushed
-    n_samples: int = 0  # given out, at the given rate
-    # [C, n], what the last guess says comes after what was given out; nothing where none is needed
+    n_samples: int = 0  # given out, at the output rate
+    # [C, n], the last guess of the audio that follows the output so far; empty where no guess is needed
     guessed: Samples = field(default_factory=lambda: np.zeros((1, 0), np.float32))
 
 
@@ -49,7 +49,7 @@ class PushedCodes(NamedTuple):
 
 @dataclass(frozen=True)
 class StreamDecoder:
-    """Made by :meth:`Codec.stream_decoder`."""
+    """Decodes live codes; made by :meth:`Codec.stream_decoder`."""
 
     codec: Coder
     sampling_rate: int
@@ -57,7 +57,7 @@ class StreamDecoder:
 
     @property
     def lookahead_seconds(self) -> float:
-        """How much later than a frame its audio comes."""
+        """How much later than a frame's codes its audio comes."""
         return (self.lookahead + self._resampler.reach) / self.codec.sampling_rate
 
     def push(
@@ -67,11 +67,11 @@ class StreamDecoder:
 
         Args:
             codes: integers [C, K, F].
-            state: as the push before returned it; None starts a signal.
-            missing: [F], frames that were lost; their codes do not matter, and what is heard there fades.
+            state: returned by the previous push; None starts a signal.
+            missing: bool [F], frames that were lost; their codes are ignored, and their audio is concealed.
 
         Raises:
-            CodesError: if the codes are not valid, or have other channels or codebooks than the signal.
+            CodesError: if the codes are invalid, or of other channels or codebooks than the signal's.
         """
         return self.push_many([codes], [state], [missing])[0]
 
@@ -81,7 +81,7 @@ class StreamDecoder:
         states: Sequence[DecoderState | None],
         missing: Sequence[NDArray[np.bool_] | None] | None = None,
     ) -> list[PushedCodes]:
-        """:meth:`push` for many signals, each at its own place. Those that stand alike run as one batch."""
+        """:meth:`push` for many signals, each at its own position. Those in step run as one batch."""
         lost = missing or [None] * len(codes)
         pushes = [self._taken(*signal) for signal in zip(codes, states, lost, strict=True)]
         made = self._run(pushes)
@@ -90,11 +90,11 @@ class StreamDecoder:
         return [self._given(m) for m in made]
 
     def flush(self, state: DecoderState, n_samples: int | None = None) -> Samples:
-        """The audio that is left at the signal's end, [C, T].
+        """The remaining audio at the end of the signal, [C, T].
 
         Args:
-            n_samples: of the whole signal; left out, all that the frames give. With less look-ahead than the exact,
-                samples beyond it may be out already.
+            n_samples: of the whole signal, per channel; by default all that the frames give. With less than
+                the exact look-ahead, samples beyond it may have been given out already.
         """
         return self.flush_many([state], [n_samples])[0]
 
@@ -118,7 +118,7 @@ class StreamDecoder:
     def _taken(
         self, codes: Any, state: DecoderState | None, missing: NDArray[np.bool_] | None
     ) -> _DecoderPush:
-        """The push that ``codes`` are, with something in the place of what is missing."""
+        """``codes`` checked and made a push, with missing frames filled in."""
         config = self.codec.geometry.config
         array = np.asarray(codes)
         lost = np.zeros(array.shape[-1], bool) if missing is None else np.asarray(missing, bool)
@@ -144,7 +144,7 @@ class StreamDecoder:
         return _DecoderPush(frames, state)
 
     def _with_guesses(self, made: list[_Made]) -> list[_Made]:
-        """With the audio beyond that the last frame, again and again, would make: as much as is to be given out."""
+        """``made`` and a guess of the audio to come, as far as it is needed: the last frame, repeated."""
         n = -(-(self._exact_lookahead - self.lookahead + _BLENDED) // self.codec.model.hop_length)
         guesses = self._run([_DecoderPush(m.state.last_codes.repeat(n, axis=2), m.state) for m in made])
         return [
@@ -153,7 +153,7 @@ class StreamDecoder:
         ]
 
     def _given(self, made: _Made) -> PushedCodes:
-        """What is due of the audio that was made."""
+        """The computed audio that is due."""
         state, hop = made.state, self.codec.model.hop_length
         given = state.envelope.position
         until = max(given, state.n_made, state.n_frames * hop - self.lookahead)
@@ -170,7 +170,7 @@ class StreamDecoder:
     def _rest(self, made: _Made, n_samples: int | None) -> Samples:
         state, given = made.state, made.state.envelope.position
         audio = _blended(state.guessed, made.audio[:, given - made.first :])
-        if n_samples is not None:  # what pads the last frame is cut off before resampling, as offline
+        if n_samples is not None:  # the last frame's padding is cut off before resampling, as offline
             n_model = resampled_length(n_samples, self.sampling_rate, self.codec.sampling_rate)
             audio = audio[:, : max(0, n_model - given)]
         audio, _ = state.envelope.apply(audio, self.codec.model.hop_length)
@@ -208,12 +208,12 @@ class _DecoderPush(NamedTuple):
 
 class _Made(NamedTuple):
     audio: Samples  # at the model's rate
-    first: int  # place of its first sample in the signal
+    first: int  # position of its first sample in the signal
     state: DecoderState
 
 
 def _blended(before: Samples, after: Samples) -> Samples:
-    """``after``, with its first samples gone over to from ``before``; both begin at the same instant."""
+    """Cross-fade from ``before`` to ``after``, which begin at the same instant."""
     n = min(before.shape[1], after.shape[1])
     if not n:
         return after

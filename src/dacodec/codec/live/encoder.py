@@ -1,6 +1,6 @@
-"""Audio in as it comes, codes out as soon as they can be.
+"""Live encoding: audio in piece by piece, codes out as soon as they are determined.
 
-Shapes: C channels, T samples, K codebooks in use, F frames, T and F any number of them in a push, 0 too.
+Shapes: C channels, T samples, K codebooks in use, F frames; a push may have any T or F, even 0.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from dacodec.errors import AudioError
 
 @dataclass(frozen=True)
 class EncoderState:
-    """Where a signal stands that is being encoded."""
+    """The position in a signal that is being encoded."""
 
     resampler: ResamplerState
-    recent: Samples  # [C, n] at the model's rate, what a guess is made from
+    recent: Samples  # [C, n] at the model's rate, from which guesses are made
     engine: State = None
-    n_samples: int = 0  # pushed, at the given rate
-    n_frames: int = 0  # that the engine has made
+    n_samples: int = 0  # pushed, at the input rate
+    n_frames: int = 0  # computed by the engine
     n_guessed: int = 0  # given out beyond these
 
 
@@ -40,7 +40,7 @@ class PushedAudio(NamedTuple):
 
 @dataclass(frozen=True)
 class StreamEncoder:
-    """Made by :meth:`Codec.stream_encoder`."""
+    """Encodes live audio; made by :meth:`Codec.stream_encoder`."""
 
     codec: Coder
     sampling_rate: int
@@ -49,7 +49,7 @@ class StreamEncoder:
 
     @property
     def lookahead_seconds(self) -> float:
-        """How much must be known beyond a frame's own samples before its codes come."""
+        """How much audio beyond a frame's own samples is needed before its codes come."""
         resampler = self._resampler
         return self.lookahead / self.codec.sampling_rate + resampler.reach / resampler.from_rate
 
@@ -58,19 +58,19 @@ class StreamEncoder:
 
         Args:
             audio: [T] or [C, T], as for :meth:`Codec.encode`.
-            state: as the push before returned it; None starts a signal.
+            state: returned by the previous push; None starts a signal.
 
         Raises:
-            AudioError: if the audio is not valid, or has other channels than the signal.
+            AudioError: if the audio is invalid, or its number of channels is not the signal's.
         """
         return self.push_many([audio], [state])[0]
 
     def push_many(self, audio: Sequence[Any], states: Sequence[EncoderState | None]) -> list[PushedAudio]:
-        """:meth:`push` for many signals, each at its own place. Those that stand alike run as one batch."""
+        """:meth:`push` for many signals, each at its own position. Those in step run as one batch."""
         return self._push([self._taken(*signal) for signal in zip(audio, states, strict=True)])
 
     def flush(self, state: EncoderState) -> Codes:
-        """The codes that are left at the signal's end, [C, K, F]."""
+        """The remaining codes at the end of the signal, [C, K, F]."""
         return self.flush_many([state])[0]
 
     def flush_many(self, states: Sequence[EncoderState]) -> list[Codes]:
@@ -93,7 +93,7 @@ class StreamEncoder:
         return Resampler(self.sampling_rate, self.codec.sampling_rate)
 
     def _taken(self, audio: Any, state: EncoderState | None) -> _EncoderPush:
-        """The push that ``audio`` is, at the model's rate."""
+        """``audio`` checked, resampled to the model's rate and made a push."""
         samples = _samples(audio)
         if state is None:
             state = EncoderState(self._resampler.start(len(samples)), np.zeros((len(samples), 0), np.float32))
@@ -119,7 +119,7 @@ class StreamEncoder:
         together = []
         for p, exact, guessed in zip(pushes, pushed, self._run(guesses), strict=True):
             before, after = p.state, exact.state
-            # Of what came before, some was given out already; a guess may be of no more than that.
+            # Frames already given out as guesses are skipped; a guess may reach no further than those.
             line = np.concatenate([exact.codes, guessed.codes], axis=2)
             given = max(before.n_frames + before.n_guessed, p.until)
             codes = line[:, :, before.n_guessed : given - before.n_frames]
@@ -127,7 +127,7 @@ class StreamEncoder:
         return together
 
     def _guess(self, n_frames: int, state: EncoderState) -> _EncoderPush:
-        """As much sound to come as makes ``n_frames`` frames: what came last, backwards."""
+        """A guess of the audio to come, enough for ``n_frames`` frames: the most recent audio mirrored."""
         geometry = self.codec.geometry
         needed = (
             n_frames * self.codec.model.hop_length + geometry.encoder_lookahead - state.resampler.n_output
@@ -156,7 +156,7 @@ class StreamEncoder:
 class _EncoderPush(NamedTuple):
     samples: Samples  # at the model's rate
     state: EncoderState
-    until: int  # frames of the signal that are to be given out
+    until: int  # frames of the signal to give out by now
 
 
 def _samples(audio: Any) -> Samples:

@@ -40,19 +40,19 @@ if hasattr(os, "register_at_fork"):
 
 
 class NativeEngine:
-    """Runs a model on the CPU in float32. Weights are repacked when the model's change.
+    """Runs a model on the CPU in float32. When the model's weights change, they are packed again.
 
     Args:
-        precision: ``"fast"`` uses Winograd's algorithm, relative errors of some 3e-6; ``"exact"`` convolves
-            directly, some 1e-6.
-        threads: of each call, of which only as many run as the process may use cores; left out,
+        precision: ``"fast"`` uses Winograd's algorithm, with relative errors of about 3e-6; ``"exact"``
+            convolves directly, with about 1e-6.
+        threads: per call, capped at the cores this process may use; by default
             :func:`~dacodec.engine.native.threads.default_threads`. The result does not depend on it.
-        target: the instruction set, ``"avx512"``, ``"avx2"`` or ``"generic"``; left out, the one that
-            the environment variable ``DACODEC_NATIVE_TARGET`` names, else the processor's best.
+        target: the instruction set, ``"avx512"``, ``"avx2"`` or ``"generic"``; by default the one that the
+            environment variable ``DACODEC_NATIVE_TARGET`` names, else the processor's best.
 
     Raises:
-        EngineError: if the engine was not built, for an unknown precision, or for a target that is unknown or
-            that this processor does not have.
+        EngineError: if the engine was not built, the precision or target is unknown, or this processor does
+            not support the target.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class NativeEngine:
         self._packed: tuple[object, PackedModel] | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Copies and pickles carry the model, and pack it again."""
+        """Copies and pickles carry only the model, and pack it again."""
         return NativeEngine, (self.model, self.precision, self._threads, self._target)
 
     @property
     def threads(self) -> int:
-        """Of each call: those asked for, at most one a core."""
+        """Threads per call: as many as asked for, at most one per core."""
         return min(self._threads or default_threads(), usable_cores())
 
     def encode(self, audio: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
@@ -127,7 +127,7 @@ class NativeEngine:
         return Pushed(torch.stack(audio), states)
 
     def packed(self) -> PackedModel:
-        """The model's weights as the library wants them.
+        """The model's weights in the library's form.
 
         Raises:
             EngineError: if the model is not in float32 on the CPU.
@@ -152,7 +152,7 @@ class NativeEngine:
 
 
 class PackedModel:
-    """A model's weights as they were at one time, in the library's hands: each part from its first use on."""
+    """A snapshot of a model's weights in the library, each part packed at its first use."""
 
     def __init__(self, library: Library, model: DacModel, fast: bool, threads: int) -> None:
         self._library, self._model, self._fast, self._threads = library, model, fast, threads
@@ -193,7 +193,7 @@ class PackedModel:
         return part
 
     def embed(self, codes: Tensor) -> Tensor:
-        """Rows for the decoder [F, width]: the codebook vectors of ``codes`` [K, F]."""
+        """The codebook vectors of ``codes`` [K, F], as rows for the decoder [F, width]."""
         k, n_frames = codes.shape
         rows = torch.zeros(n_frames, self.decoder.in_width)
         vectors = self._vectors[torch.arange(k)[:, None], codes]  # [K, F, d + 1]

@@ -1,7 +1,7 @@
 """A model's encoder or decoder alone on the native engine: audio to latents, latents to audio.
 
-The engine proper goes from audio to codes and back, with the quantizer's last layer multiplied into the decoder's first.
-This is for callers that want the latents themselves, as transformers' results hold them.
+The engine proper goes from audio to codes and back, with the quantizer's last layer merged into the decoder's
+first. This is for callers that need the latents themselves, as in transformers' results.
 
 Shapes: B batch, C channels, T time steps, before and after.
 """
@@ -22,11 +22,12 @@ from dacodec.engine.native.threads import default_threads
 from dacodec.geometry import Chain, Geometry
 from dacodec.model.dac import Decoder, Encoder
 
-_SAMPLES = 16  # values of each tensor that are compared to notice changes that PyTorch does not count
+_SAMPLES = 16  # values of each tensor compared to detect changes that PyTorch does not count
 
 
 class LatentNetwork:
-    """An encoder or decoder in float32 on the CPU, at the engine's ``"fast"`` precision (relative errors of some 3e-6).
+    """An encoder or decoder in float32 on the CPU, at the engine's ``"fast"`` precision (relative error about
+    3e-6).
 
     Raises:
         EngineError: if the engine was not built.
@@ -39,7 +40,7 @@ class LatentNetwork:
         self._packed: _Packed | None = None
 
     def __call__(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """What the module makes of ``x`` [B, C, T]; with ``lengths`` [B], of so many steps of each item, then zeros."""
+        """The module's output for ``x`` [B, C, T]; with ``lengths`` [B], zeros beyond them."""
         network = self._network()
         out_channels = self._module.conv2.out_channels
         steps = [x.shape[-1]] * len(x) if lengths is None else lengths.tolist()
@@ -65,10 +66,10 @@ class LatentNetwork:
 
 
 class _Packed:
-    """A network, and the state of the weights that it was made of.
+    """A network, and the state of the weights it was made from.
 
-    PyTorch counts the changes of a tensor, except those through ``.data``, of which many an average of weights makes
-    use, and those of inference tensors. Hence a few values of each are compared too.
+    PyTorch counts a tensor's changes, but not those made through ``.data``, as many implementations of weight
+    averaging do, nor those of inference tensors. So a few values of each tensor are compared as well.
     """
 
     def __init__(self, module: nn.Module, network: Network) -> None:
@@ -88,7 +89,7 @@ def _versions(module: nn.Module) -> list[tuple[int, int]]:
 
 
 def _views(module: nn.Module) -> Iterator[NDArray[np.float32]]:
-    """Some values of each parameter, in place. They keep its memory, so that no other can be at its address."""
+    """Views of some values of each parameter. They keep its memory alive, so no other gets its address."""
     for parameter in module.parameters():
         flat = parameter.detach().reshape(-1)
         yield flat[:: -(-len(flat) // _SAMPLES)].numpy()

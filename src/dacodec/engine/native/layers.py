@@ -1,7 +1,8 @@
-"""A model's layers as the library wants them: two chains, with what is linear one after the other multiplied out.
+"""A model's layers in the library's form: two chains, in which successive linear layers are merged.
 
-That is done beforehand, in float64: the quantizer's out_proj and the decoder's first convolution are one convolution of
-codebook vectors. Every Snake is done by the layer before it, while its outputs are in the cache.
+The merging is done in advance, in float64: the quantizer's out_proj and the decoder's first convolution
+become one convolution of codebook vectors. Each Snake is computed by the layer before it, while its outputs
+are in the cache.
 
 Shapes: D latent dimension, N codebooks, d codebook dimension.
 """
@@ -18,11 +19,11 @@ from dacodec.model import DacModel
 from dacodec.model.dac import Decoder, Encoder
 from dacodec.model.layers import ResidualUnit, Snake
 
-_ROW = 16  # rows of channels are padded to a multiple of so many floats
+_ROW = 16  # rows of channels are padded to a multiple of this many floats
 # Which F(outputs, taps) where.
 _TAPS7, _TAPS2 = (4, 4), (4, 2)
-# F(4, 2) takes 2.5 times the room of the weights. Where they are so many and the rows so few, that costs more time
-# (to pack and to read) and memory than 3 of 8 products are worth.
+# F(4, 2) takes 2.5 times the memory of the weights. With so many weights and so few rows, that costs more
+# time (to pack and to read) and memory than saving 3 of 8 products is worth.
 _MOST_WINOGRAD_WEIGHTS = 1 << 23
 
 
@@ -103,9 +104,9 @@ def encoder_layers(encoder: Encoder, fast: bool) -> list[LayerPlan]:
 
 
 def decoder_layers(decoder: Decoder, fast: bool, first: Convolution | None = None) -> list[LayerPlan]:
-    """The decoder's, after ``first``: left out, its own first convolution, else one from codebook vectors."""
+    """The decoder's layers, starting with ``first``: by default its own first convolution."""
     taps7 = _TAPS7 if fast else None
-    # Every block begins with a Snake, which the layer before it does.
+    # Every block begins with a Snake, which the layer before it computes.
     snakes = [*(block.snake1 for block in decoder.block), decoder.snake1]
     layers = [LayerPlan("conv", first or Convolution.of(decoder.conv1), snakes[0])]
     for block, snake in zip(decoder.block, snakes[1:], strict=True):
@@ -137,7 +138,7 @@ def _resampling(kind: str, conv: nn.Conv1d | nn.ConvTranspose1d, after: Snake | 
 
 
 def from_codebook_vectors(model: DacModel) -> Convolution:
-    """The decoder's first convolution after every codebook's out_proj, as one convolution of [N * (d + 1)]."""
+    """Every codebook's out_proj merged with the decoder's first convolution: [N * (d + 1)] inputs."""
     conv = Convolution.of(model.decoder.conv1)
     outs = torch.cat([with_bias(q.out_proj) for q in model.quantizer.quantizers], 1)  # [D, N * (d + 1)]
     weight = (conv.weight.transpose(1, 2).double() @ outs).transpose(1, 2)

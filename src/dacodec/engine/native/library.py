@@ -1,7 +1,7 @@
-"""The compiled library of the native engine: which one is loaded, and its C interface (native/dacodec.h) in ctypes.
+"""The compiled library of the native engine: choosing one, and its C interface (native/dacodec.h) in ctypes.
 
-There is one library for each instruction set, all of the same source. The generic one runs everywhere and tells
-which is the best for this processor.
+There is one library for each instruction set, all built from the same source. The generic one runs everywhere
+and knows which is the best for this processor.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class QuantizerWeights(Structure):
 
 
 class Held:
-    """Arrays for the library, kept alive as long as this is."""
+    """Arrays for the library, kept alive as long as this object."""
 
     def __init__(self) -> None:
         self._objects: list[object] = []
@@ -102,7 +102,7 @@ class Held:
 
 
 class Library:
-    """One compiled library, its functions with their types."""
+    """One compiled library: its functions, with their types."""
 
     def __init__(self, path: Path) -> None:
         self._dll = ctypes.CDLL(str(path))
@@ -124,7 +124,7 @@ class Library:
         self.multiply_adds = self._function("multiply_adds", c_int64, c_int64)
 
     def fail(self) -> EngineError:
-        """What the last call that failed in this thread complained of."""
+        """The error of the last call that failed in this thread."""
         return EngineError(f"the native engine failed: {self.error().decode()}")
 
     def _function(self, name: str, result: object, *arguments: object) -> ctypes._NamedFuncPointer:
@@ -140,13 +140,13 @@ def library_path(target: str) -> Path:
 
 
 def is_built() -> bool:
-    """Whether the package was installed where there was a compiler."""
+    """Whether the native library was compiled when the package was installed."""
     return library_path("generic").exists()
 
 
 def load_library(target: str | None = None) -> Library:
-    """The library for ``target``; left out, for the instruction set that ``DACODEC_NATIVE_TARGET`` names in the
-    environment, else for the best one that this processor has.
+    """The library for ``target``: by default the instruction set that the environment variable
+    ``DACODEC_NATIVE_TARGET`` names, else the best that this processor has.
 
     Raises:
         EngineError: if the package was installed without it, or the processor cannot run it.

@@ -1,4 +1,4 @@
-"""What the library holds of a model: chains of layers and a quantizer, which it runs.
+"""The parts of a model that the library runs: chains of layers and a quantizer.
 
 Shapes: D latent dimension, F frames, K codebooks in use, N codebooks, d codebook dimension.
 """
@@ -18,9 +18,9 @@ from dacodec.model.quantizer import ResidualVectorQuantizer
 
 
 class Network:
-    """A chain of layers over rows [time steps, width] that come bit by bit.
+    """A chain of layers over rows [time steps, width], pushed piece by piece.
 
-    Widths are channels, padded with zeros to a multiple of 16; audio has width 1.
+    Widths are channels padded with zeros to a multiple of 16; audio has width 1.
     """
 
     def __init__(self, library: Library, layers: Sequence[LayerPlan], threads: int) -> None:
@@ -37,10 +37,10 @@ class Network:
             self._library.network_free(self._handle)
 
     def states(self, n_rows: int, before: State = None) -> Tensor:
-        """Where rows stand [B, bytes]: at the start, or a copy of ``before``, for :meth:`push` to write to."""
+        """States [B, bytes] for :meth:`push` to write to: initial ones, or a copy of ``before``."""
         if before is not None:
-            # By NumPy, in this thread: PyTorch would share it out, and its threads, which spin for milliseconds
-            # after their work, would then take the processor from the team's.
+            # By NumPy, in this thread: PyTorch would use its own threads, which spin for milliseconds after
+            # their work and would take the processor from the team's.
             return torch.from_numpy(before.numpy().copy())
         states = torch.empty(n_rows, self._library.state_bytes(self._handle), dtype=torch.uint8)
         for state in states:
@@ -48,10 +48,10 @@ class Network:
         return states
 
     def push(self, rows: Tensor, state: Tensor, most_rows: int, threads: int, end: bool = False) -> Tensor:
-        """What the chain makes of ``rows`` after those before, ``most_rows`` at most. Writes ``state`` [bytes].
+        """The chain's output for the next ``rows``, at most ``most_rows``. Updates ``state`` [bytes].
 
         Args:
-            end: these are the signal's last; the zeros that the convolutions see beyond are pushed through.
+            end: these are the signal's last rows; the convolutions' zero padding is pushed after them.
         """
         rows = rows.contiguous()
         out = torch.empty(most_rows, self.out_width)
@@ -70,12 +70,12 @@ class Network:
         return out[:made]
 
     def run(self, rows: Tensor, most_rows: int, threads: int) -> Tensor:
-        """What the chain makes of a whole signal."""
+        """The chain's output for a whole signal."""
         return self.push(rows, self.states(1)[0], most_rows, threads, end=True)
 
 
 class Quantizer:
-    """Searches the codebooks, with the residual kept in their few dimensions (native/quantizer.h)."""
+    """Searches the codebooks, with the residual kept in their low-dimensional space (native/quantizer.h)."""
 
     def __init__(self, library: Library, quantizer: ResidualVectorQuantizer) -> None:
         self._library = library

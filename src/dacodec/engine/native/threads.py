@@ -30,7 +30,8 @@ def _quota() -> int:
 
 
 def cpu_quota(root: Path = Path("/")) -> float:
-    """Cores' worth of time that this process's control groups (a container's, say) allow; infinity without a limit.
+    """CPU time, in cores, that this process's control groups (a container's, say) allow; infinity without a
+    limit.
 
     Args:
         root: the folder that holds ``proc`` and ``sys``.
@@ -53,7 +54,7 @@ def cpu_quota(root: Path = Path("/")) -> float:
 
 
 def _least(mount: Path, path: str, quota_of: Callable[[Path], float]) -> float:
-    """Of the group at ``path`` and all above it. (In a container the path may lead nowhere: its own is the top.)"""
+    """The least quota of the group at ``path`` and those above. (A container's may be at the top instead.)"""
     group = mount / path.strip("/")
     return min(quota_of(folder) for folder in (group, *group.parents) if folder.is_relative_to(mount))
 
@@ -67,7 +68,7 @@ def _quota_v1(group: Path) -> float:
 
 
 def _share(quota: str = "", period: str = "") -> float:
-    """Both in microseconds; "max", -1 or nothing means no limit."""
+    """``quota`` / ``period``, both in microseconds; "max", -1 or nothing means no limit."""
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() else math.inf
 
 

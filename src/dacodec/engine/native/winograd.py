@@ -21,7 +21,7 @@ _HALF = Fraction(1, 2)
 
 # The finite points of each F(m, r); infinity is always the last. Small numbers and their reciprocals keep the
 # matrices' entries, and with them the rounding errors, small. All but zero and the last finite point come as p, -p,
-# by which native/winograd.h does A' in pairs.
+# so that native/winograd.h can compute A' in pairs.
 POINTS: dict[tuple[int, int], tuple[Fraction | int, ...]] = {
     (4, 4): (0, 1, -1, 2, -2, _HALF),
     (4, 2): (0, 1, -1, _HALF),
@@ -58,8 +58,8 @@ def winograd(outputs: int, taps: int) -> Winograd:
 def _balance(i: int, at: Matrix, g: Matrix, bt: Matrix) -> None:
     """Scale product ``i``: its row of B' and column of A' to a norm near 1, by powers of two, exactly.
 
-    What that takes goes into the weights, which are transformed in float64. The sign makes the rows of +p and -p
-    equal in their even coefficients.
+    The inverse factor goes into the weights, which are transformed in float64. The sign is chosen so that the
+    rows of +p and -p agree in their even coefficients.
     """
     scale = Fraction(2) ** -round(math.log2(math.hypot(*bt[i])))
     if (first := next((x for x in bt[i][::2] if x), None)) is not None and first < 0:
@@ -81,7 +81,7 @@ def _transposed(matrix: Matrix) -> Matrix:
 
 
 def _inverse(matrix: Matrix) -> Matrix:
-    """By Gauss and Jordan's elimination."""
+    """By Gauss-Jordan elimination."""
     n = len(matrix)
     rows = [row + [Fraction(int(i == j)) for j in range(n)] for i, row in enumerate(matrix)]
     for c in range(n):

@@ -1,4 +1,4 @@
-"""What a frozen copy of dacodec needs beside the modules that PyInstaller finds by itself.
+"""What a frozen copy of dacodec needs besides the modules that PyInstaller finds by itself.
 
 The names of ``import dacodec`` are loaded at first use, and the libraries with ctypes: it can see neither.
 """

@@ -1,4 +1,4 @@
-"""The config, as transformers has it: mutable, with whatever else users put into it."""
+"""The config in transformers' form: mutable, with whatever else users put into it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _FIELDS = tuple(f.name for f in fields(core.DacConfig) if f.name != "extra")
 class DacConfig(TheirConfig):
     """transformers' ``DacConfig``, in which ``hop_length`` follows from the ratios.
 
-    A stored hop_length that contradicts them, as that of the released 24 kHz model, is mended with a warning.
+    A stored hop_length that contradicts them, as in the released 24 kHz model, is corrected with a warning.
 
-    Where ``upsampling_ratios`` are given and are not the downsampling ratios reversed, this is not the config of a DAC
-    but that of a part of another model (Xcodec, Higgs Audio's tokenizer): transformers' own is made of it, and of that
-    transformers' own model.
+    If ``upsampling_ratios`` are given and are not the downsampling ratios reversed, this is not the config of
+    a DAC but of a part of another model (Xcodec, Higgs Audio's tokenizer): it becomes transformers' own
+    config, which makes transformers' own model.
 
     Raises:
-        ConfigError: for values that no DAC model can have.
+        ConfigError: for values that are not valid for a DAC model.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:

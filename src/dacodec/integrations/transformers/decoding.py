@@ -47,8 +47,8 @@ class Decoding:
     ) -> None:
         """
         Args:
-            give: is called with each piece, in the thread; what it raises ends the thread.
-            pieces: is told the end.
+            give: called with each piece, in the thread; an exception from it ends the thread.
+            pieces: closed at the end.
         """
         self._decoder, self._give, self._pieces = decoder, give, pieces
         self._states: list[DecoderState | None] = [None] * n_signals
@@ -58,21 +58,21 @@ class Decoding:
         self._thread.start()
 
     def push(self, signals: list[Signal]) -> None:
-        """The next codes of every signal. Waits while too many wait; raises what the thread failed with."""
+        """Queue the next codes of every signal. Blocks while it is full; raises the thread's error."""
         if any(signal.codes.shape[2] or signal.is_whole for signal in signals) and not self._jobs.send(
             signals
         ):
             self.finish()
 
     def finish(self) -> None:
-        """Waits until all audio was given; raises what the thread failed with."""
+        """Wait until all audio has been given; raises the thread's error, if any."""
         self._jobs.end()
         self._thread.join()
         if self._error is not None:
             raise self._error
 
     def abandon(self, error: BaseException) -> None:
-        """No more codes come, because of ``error``, which is told after the audio so far."""
+        """No more codes come, because of ``error``, which is raised after the audio so far."""
         self._jobs.end(error)
 
     def _run(self) -> None:
@@ -81,7 +81,7 @@ class Decoding:
                 for piece in self._made():
                     if piece.audio.shape[1]:
                         self._give(piece)
-        except BaseException as error:  # told to whoever puts codes in, and to whoever takes audio out
+        except BaseException as error:  # raised both where codes go in and where audio comes out
             self._error = error
         self._jobs.hang_up()
         self._pieces.end(self._error)
@@ -102,7 +102,7 @@ class Decoding:
             raise failed
 
     def _waiting(self) -> Iterator[list[Signal]]:
-        """What was put, and all that waits with it: who is late takes larger steps, which cost less."""
+        """The queued codes, all that wait at once: when late, take larger steps, which cost less."""
         while (item := self._jobs.receive()) is not None:
             jobs, failed = [item[0]], None
             while item is not None and failed is None and len(jobs) < _MOST_TOGETHER:
@@ -145,10 +145,10 @@ def _joined(signals: tuple[Signal, ...]) -> Signal:
 
 
 def _side_stream(engine: Any) -> AbstractContextManager[Any]:
-    """On a GPU a stream of its own, so that the model's next step does not wait for the codec."""
+    """On a GPU, a CUDA stream of its own, so that the model's next step does not wait for the codec."""
     device = getattr(getattr(engine, "model", None), "device", torch.device("cpu"))
     if device.type != "cuda":
         return nullcontext()
     stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(device))  # the weights may still be on their way
+    stream.wait_stream(torch.cuda.current_stream(device))  # the weights may still be being copied
     return torch.cuda.stream(stream)

@@ -65,7 +65,7 @@ class DacFeatureExtractor(TheirExtractor):
 
     @classmethod
     def get_feature_extractor_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
-        """The stored values, mended where the model's config contradicts them, as with the released 16 and 24 kHz."""
+        """The stored values, corrected if the model's config contradicts them (the 16 and 24 kHz models)."""
         source = pretrained_model_name_or_path
         folder = builtin_folder(source) if isinstance(source, str) else None
         source = source if folder is None else os.fspath(folder)

@@ -1,8 +1,8 @@
-"""The encoder and the decoder, natively where nobody can tell.
+"""The encoder and the decoder, run natively wherever that makes no observable difference.
 
-The native engine computes what PyTorch would, and nothing but that: no graph for gradients, no hooks on the layers
-inside, no other layers than DAC's. So before each call everything that could make a difference is looked at, which
-takes a fraction of a millisecond; see :func:`obstacle`.
+The native engine computes only PyTorch's outputs: no gradient graph, no hooks on the layers inside, no layers
+other than DAC's. So everything that could make a difference is checked before each call, in a fraction of a
+millisecond; see :func:`obstacle`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LAYERS = (nn.Conv1d, nn.ConvTranspose1d, nn.ModuleList, Snake, ResidualUnit, *_
 
 
 class Network(nn.Module):
-    """What the two have in common. The packed weights are no part of copies and pickles."""
+    """Common base of the two. Copies and pickles leave out the packed weights."""
 
     engine = "auto"
     geometry: Geometry
@@ -57,10 +57,10 @@ class Network(nn.Module):
             block.__class__ = _BLOCKS[type(block)]
 
     def natively(self, chain: Chain, x: Tensor, lengths: Tensor | None) -> Tensor | None:
-        """The native engine's result, or None where PyTorch has to do it.
+        """The native engine's result, or None if PyTorch has to compute it.
 
         Raises:
-            EngineError: where the engine is ``"native"`` and that cannot be.
+            EngineError: if the engine is ``"native"`` and the call cannot run natively.
         """
         if self.engine == "torch":
             return None
@@ -98,7 +98,7 @@ class Decoder(Network, core.Decoder):
 
 
 def obstacle(network: Any, chain: Chain, x: Tensor) -> str | None:
-    """Why PyTorch has to run ``network`` on ``x`` [B, C, T]; None if nobody can tell the difference."""
+    """Why PyTorch has to run ``network`` on ``x`` [B, C, T]; None if there is no observable difference."""
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return "it is being compiled or traced"
     if _inside_a_transform():
@@ -135,7 +135,7 @@ def _inside_a_transform() -> bool:
 
 
 def _altered(network: nn.Module, chain: Chain) -> str | None:
-    """What is not as DAC's layers are made."""
+    """What differs from DAC's layers as they are built; None if nothing does."""
     if hooks_of_all._global_forward_hooks or hooks_of_all._global_forward_pre_hooks:
         return "there are hooks on all modules"
     for name, module in network.named_modules():

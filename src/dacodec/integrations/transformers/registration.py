@@ -1,4 +1,4 @@
-"""Who the Auto classes answer with."""
+"""Which classes transformers' Auto classes return."""
 
 from __future__ import annotations
 

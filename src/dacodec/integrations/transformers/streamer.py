@@ -27,20 +27,22 @@ __all__ = ["AudioPiece", "AudioStreamer"]
 
 
 class AudioStreamer(BaseStreamer):
-    """A streamer for ``generate`` that makes the rows of ids audio, as soon as a frame and what it needs are there.
+    """A streamer for ``generate`` that decodes rows of ids to audio as soon as a frame and its look-ahead are
+    there.
 
-    All pieces of a sequence together are what :meth:`Codec.decode` makes of all its frames. The codec works in a thread of
-    its own, on a GPU on a stream of its own, so the model goes on meanwhile; it waits only when the codec or whoever
-    listens is ``max_rows`` rows behind.
+    Together, the pieces of a sequence are what :meth:`Codec.decode` makes of all its frames. The codec runs
+    in a thread of its own, and on a GPU in a CUDA stream of its own, so that the model continues meanwhile;
+    it waits only when the codec or the listener is ``max_rows`` rows behind.
 
-    Audio is given to ``on_audio(samples [C, T], sampling_rate)``; without, the streamer is an iterator, and an
-    asynchronous one, of :class:`AudioPiece`, and ``generate`` then runs in another thread. Whoever stops to listen
-    stops ``generate``, with an OutputError; what ``on_audio`` raises is raised by ``generate``, too. Used in a ``with``
-    block around ``generate``, a model that fails ends the iteration, with what it raised and after the audio so far.
+    Audio is passed to ``on_audio(samples [C, T], sampling_rate)``; without it, the streamer is a synchronous
+    and asynchronous iterator of :class:`AudioPiece`, and ``generate`` must run in another thread. If the
+    listener stops, ``generate`` stops with an OutputError; an exception of ``on_audio`` is raised by
+    ``generate``, too. In a ``with`` block around ``generate``, a failure of the model ends the iteration with
+    its exception, after the audio so far.
 
     Attributes:
-        bad: of each sequence, the ids of the model that are no codes. The frame before is heard there.
-        cut: of each sequence, at the end, the rows in which there was no whole frame.
+        bad: for each sequence, the model's ids that are not codes. The frame before is repeated there.
+        cut: for each sequence, at the end, the rows that were not part of a complete frame.
     """
 
     def __init__(
@@ -59,12 +61,12 @@ class AudioStreamer(BaseStreamer):
         """
         Args:
             on_audio: for a batch, one for each of its sequences.
-            skip_prompt: only what is new is heard. Without, the prompt is heard before it.
+            skip_prompt: give only new audio; otherwise the prompt's audio comes first.
             prompt: ids [B, n, K] as the processor gives them (Dia's ``decoder_input_ids``), needed for a prompt to be
                 heard: ``generate`` shows a streamer guesses where the last frames of the prompt are known.
-            sampling_rate: of the audio, in Hz; left out, the model's.
-            lookahead_seconds: as :meth:`Codec.stream_decoder`: less than the exact for less delay.
-            timeout_seconds: how long an iteration waits for the next piece; left out, for ever.
+            sampling_rate: of the audio, in Hz; by default the model's.
+            lookahead_seconds: as for :meth:`Codec.stream_decoder`: less than the exact for less delay.
+            timeout_seconds: how long an iteration waits for the next piece; by default forever.
 
         Raises:
             ConfigError: if the layout is unknown or has other codebooks than the model.
@@ -83,7 +85,7 @@ class AudioStreamer(BaseStreamer):
         self.cut: list[Cut] = []
 
     def put(self, value: Any) -> None:
-        """By ``generate``: the prompt, then the ids of a step, [B * K].
+        """Called by ``generate`` with the prompt, then with the ids of each step, [B * K].
 
         Raises:
             RowError: for ids that do not fit the layout; what came before is heard.
@@ -96,7 +98,7 @@ class AudioStreamer(BaseStreamer):
             self._take(self._as_step(ids))
 
     def end(self) -> None:
-        """By ``generate``, after the last step: returns when all audio was given."""
+        """Called by ``generate`` after the last step; returns when all audio has been given."""
         if self._decoding is None:
             self._pieces.end()
             return
@@ -105,7 +107,7 @@ class AudioStreamer(BaseStreamer):
         decoding.finish()
 
     def close(self, error: BaseException | None = None) -> None:
-        """Ends what is under way, if anything is: those who wait are told ``error``, and given the audio so far."""
+        """Stop, if running: listeners get the audio so far, then ``error``."""
         error = error or OutputError("the streamer was closed")
         if self._decoding is None:
             self._pieces.end(error)

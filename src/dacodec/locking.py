@@ -1,4 +1,4 @@
-"""One run at a time in a folder.
+"""One process at a time in a folder.
 
 The lock is the operating system's, on a file in the folder, and ends with the process however that ends; what is
 written in the file only says who holds it.
@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 from typing import TextIO
 
-from dacodec.errors import TrainingError
+from dacodec.errors import DacodecError, OutputError
 
 if sys.platform == "win32":
     import msvcrt
@@ -25,13 +25,16 @@ else:
 LOCK_FILE = ".lock"
 
 
-def lock(folder: Path) -> TextIO:
+def lock(folder: Path, doing: str = "working", failure: type[DacodecError] = OutputError) -> TextIO:
     """An open file in ``folder``: while it is open, no other process gets one.
 
     Where the file system has no locks, which some network ones have not, a warning says so.
 
+    Args:
+        doing: what the process does there, for the message to another.
+        failure: what is raised where another process holds it.
+
     Raises:
-        TrainingError: if another process holds it.
         OSError: if the file cannot be written.
     """
     file = (folder / LOCK_FILE).open("a+")
@@ -41,8 +44,8 @@ def lock(folder: Path) -> TextIO:
         file.seek(0)
         owner = file.read().strip() or "another process"
         file.close()
-        raise TrainingError(
-            f"{owner} is training in {folder}; wait for its end, stop it, or give another out"
+        raise failure(
+            f"{owner} is {doing} in {folder}; wait for its end, stop it, or give another folder"
         ) from None
     except OSError as error:
         warnings.warn(

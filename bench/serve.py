@@ -1,0 +1,235 @@
+"""The service under load: nobody is lost, what it codes in a second beside the engine's own, its memory; killed, too.
+
+    python bench/serve.py [--seconds 120] [--clients 64] [--smoke]
+
+Each client posts recordings of 1 to 6 s, as FLAC, one after the other, to ``dacodec serve`` on this machine, which is
+what they are coded on, too. The engine's own is ``Codec.encode_batch`` of the same recordings, 16 at a time, just
+before and just after, in a process of its own. Then the server is killed under load and started again. Written to
+bench/results, but not with --smoke, which takes 10 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import io
+import random
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from run import ROOT, hardware_name
+
+from dacodec.audio import read, write
+from dacodec.serve.client import Client
+
+CLIPS = sorted((ROOT / "tests" / "data" / "clips").glob("*.flac"))
+N_RECORDINGS = 40
+BATCH = 16
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument(
+        "--engine-seconds", type=float, default=None, help="that the engine alone is measured, twice"
+    )
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--alone", type=float, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.alone:
+        print(engine_alone(arguments.alone))
+        return
+    if arguments.smoke:
+        arguments.seconds = 10
+    alone_seconds = arguments.engine_seconds or max(5, arguments.seconds / 8)
+    recordings = make_recordings()
+    before = measured_alone(alone_seconds)
+    load = under_load(recordings, arguments.clients, arguments.seconds)
+    after = measured_alone(alone_seconds)
+    killed = kill_and_restart(recordings, arguments.clients, min(20, arguments.seconds))
+    text = report(load, before, after, killed, arguments)
+    print(text)
+    if not arguments.smoke:
+        name = re.sub(r"\W+", "-", hardware_name().lower()).strip("-")
+        path = ROOT / "bench" / "results" / f"serve_{name}_{datetime.date.today()}.md"
+        path.write_text(text + "\n")
+
+
+def make_recordings():
+    """Their bytes, and how many seconds of audio they are, each channel on its own."""
+    chance, made = random.Random(0), []
+    for n in range(N_RECORDINGS):
+        samples, rate = read(CLIPS[n % len(CLIPS)])
+        length = min(samples.shape[1], round(chance.uniform(1, 6) * rate))
+        start = chance.randrange(samples.shape[1] - length + 1)
+        file = io.BytesIO()
+        write(file, samples[:, start : start + length], rate, format="flac")
+        made.append((file.getvalue(), len(samples) * length / rate))
+    return made
+
+
+def engine_alone(seconds):
+    """Seconds of audio a second of Codec.encode_batch."""
+    from dacodec import Codec
+
+    codec = Codec.from_pretrained("builtin")
+    audio = [read(io.BytesIO(data)) for data, _ in make_recordings()]
+    codec.encode_batch([a.samples for a in audio[:4]], [a.sampling_rate for a in audio[:4]])
+    done, n, began = 0.0, 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        batch = [audio[(n + i) % len(audio)] for i in range(BATCH)]
+        codec.encode_batch([a.samples for a in batch], [a.sampling_rate for a in batch])
+        done += sum(a.samples.size / a.sampling_rate for a in batch)
+        n += BATCH
+    return done / (time.perf_counter() - began)
+
+
+def measured_alone(seconds):
+    command = [sys.executable, __file__, "--alone", str(seconds)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+class Server:
+    """The real command, in a process of its own."""
+
+    def __init__(self, port=0):
+        command = [sys.executable, "-m", "dacodec", "serve", "--port", str(port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.address = re.search(r"http://\S+:\d+", self._process.stdout.readline())[0]
+        self.port = int(self.address.rsplit(":", 1)[1])
+
+    @property
+    def memory_mib(self):
+        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * 4096 / (1 << 20)
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    def end(self):
+        self._process.terminate()
+        return self._process.wait(60)
+
+
+class Clients:
+    """Many, each in a thread, until they are told to stop."""
+
+    def __init__(self, address, recordings, n):
+        self.latencies, self.audio, self.failed, self.wrong = [], 0.0, [], []
+        self._address, self._recordings = address, recordings
+        self._over, self._lock = threading.Event(), threading.Lock()
+        self._threads = [threading.Thread(target=self._work, args=(i,)) for i in range(n)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self):
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, number):
+        client, chance = Client(self._address, retries=100), random.Random(number)
+        while not self._over.is_set():
+            data, seconds = chance.choice(self._recordings)
+            began = time.perf_counter()
+            try:
+                dacz = client.encode(data)
+            except OSError as error:
+                with self._lock:
+                    self.failed.append(type(error).__name__)
+                time.sleep(0.2)
+                continue
+            except Exception as error:
+                with self._lock:
+                    self.wrong.append(str(error))
+                continue
+            with self._lock:
+                self.latencies.append(time.perf_counter() - began)
+                self.audio += seconds
+                if not dacz.startswith(b"\x89DAC"):
+                    self.wrong.append("no .dacz")
+
+
+def under_load(recordings, n_clients, seconds):
+    server = Server()
+    Client(server.address).encode(recordings[0][0])
+    clients, memory = Clients(server.address, recordings, n_clients), []
+    warm = seconds / 10
+    time.sleep(warm)
+    with clients._lock:
+        clients.latencies.clear()
+        clients.audio = 0.0
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        memory.append(server.memory_mib)
+        time.sleep(0.5)
+    took, audio, latencies = time.perf_counter() - began, clients.audio, sorted(clients.latencies)
+    clients.stop()
+    return {
+        "rate": audio / took,
+        "requests": len(latencies),
+        "p50": statistics.median(latencies),
+        "p99": latencies[int(0.99 * (len(latencies) - 1))],
+        "lost": len(clients.failed) + len(clients.wrong),
+        "memory": (memory[len(memory) // 4], max(memory), memory[-1]),
+        "exit": server.end(),
+    }
+
+
+def kill_and_restart(recordings, n_clients, seconds):
+    server = Server()
+    clients = Clients(server.address, recordings, n_clients)
+    time.sleep(seconds / 2)
+    server.kill()
+    before = len(clients.latencies)
+    down = time.perf_counter()
+    server = Server(server.port)
+    down = time.perf_counter() - down
+    broken = sum(name != "ConnectionRefusedError" for name in clients.failed)
+    time.sleep(seconds / 2)
+    clients.stop()
+    server.end()
+    return {
+        "broken": broken,
+        "refused": len(clients.failed) - broken,
+        "before": before,
+        "after": len(clients.latencies) - before,
+        "wrong": len(clients.wrong),
+        "down": down,
+    }
+
+
+def report(load, before, after, killed, arguments):
+    engine = (before + after) / 2
+    quarter, most, end = load["memory"]
+    return f"""# The service under load on {hardware_name()}
+
+{arguments.clients} clients, {arguments.seconds:g} s, recordings of 1 to 6 s as FLAC, built-in model, server and clients on one machine
+(`bench/serve.py`).
+
+| | |
+|---|---|
+| requests answered | {load["requests"]} |
+| lost or refused for good | {load["lost"]} |
+| latency, s: median, 99 % | {load["p50"]:.2f}, {load["p99"]:.2f} |
+| audio coded, s a second | {load["rate"]:.1f} |
+| the engine alone, before and after | {before:.1f}, {after:.1f} |
+| of the engine's own | {load["rate"] / engine:.2f} |
+| memory, MiB: after a quarter, most, at the end | {quarter:.0f}, {most:.0f}, {end:.0f} |
+| exit code after SIGTERM | {load["exit"]} |
+
+Killed (SIGKILL) under that load and started again on the same port, {killed["down"]:.1f} s later: {killed["broken"]} requests were in
+flight and broke off, each with an error at its client; {killed["refused"]} attempts were refused while it was down; {killed["before"]}
+requests were answered before, {killed["after"]} after, {killed["wrong"]} wrongly."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""What mkdocs does besides: pages from outside docs/, and every command's help on one page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    for name in PROJECT:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for other in PROJECT:
+            text = text.replace(f"]({other})", f"]({other.lower()})")
+        files.append(File.generated(config, name.lower(), content=text.replace("](docs/", "](")))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    if page.file.src_uri != "reference/commands.md":
+        return markdown
+    return markdown.replace("<!-- commands -->", commands())
+
+
+def commands() -> str:
+    """The help of every command. What comes before the first is the list of them, which the page has beside it."""
+    command = [sys.executable, "-m", "typer", "dacodec.cli.main", "utils", "docs", "--name", "dacodec"]
+    told = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+    return told[told.index("\n## ") :]

@@ -1,0 +1,133 @@
+"""``dacodec tokenize``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dacodec.cli import options
+from dacodec.cli.messages import say
+
+if TYPE_CHECKING:
+    from dacodec.corpus.tokenizing import Report
+
+
+def tokenize(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Audio files, folders, globs, WebDataset tars, Parquet files, .jsonl, .csv or .tsv lists; paths or URLs.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT", help="A folder; what it holds is not made again.")
+    ],
+    model: options.Model = "builtin",
+    form: Annotated[
+        str, typer.Option("--form", help="parquet; tar, as WebDataset reads; dacz, a file a recording.")
+    ] = "parquet",
+    n_quantizers: options.NQuantizers = None,
+    bitrate: Annotated[
+        float | None, typer.Option(help="Instead: as many as fit in this many kbit/s, all channels together.")
+    ] = None,
+    channels: Annotated[str, typer.Option(help="mono (averaged), left-right or mid-side.")] = "mono",
+    loudness: Annotated[float | None, typer.Option(help="Code at this loudness in LUFS.")] = None,
+    least: Annotated[float, typer.Option("--min-seconds", help="Leave out rows that are shorter.")] = 0.0,
+    most: Annotated[
+        float | None, typer.Option("--max-seconds", help="Leave out rows that are longer.")
+    ] = None,
+    split: Annotated[
+        float | None,
+        typer.Option("--split-seconds", help="Cut recordings into rows of at most so many seconds."),
+    ] = None,
+    at_silence: Annotated[
+        bool, typer.Option("--split-at-silence", help="Cut where it is quietest in the second half of these.")
+    ] = False,
+    shard_hours: Annotated[float, typer.Option(help="Of audio in a shard, about.", min=1e-6)] = 5.0,
+    audio_column: Annotated[
+        str | None, typer.Option(help="Of Parquet files and lists; left out, it is looked for.")
+    ] = None,
+    whole_keys: Annotated[
+        bool, typer.Option("--whole-keys", help="Keys are whole addresses, not names below the source.")
+    ] = False,
+    damaged: options.Damaged = "error",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try what failed before again.")
+    ] = False,
+    changed: Annotated[
+        str, typer.Option(help="Inputs that changed since they were done: keep what is there, or redo.")
+    ] = "keep",
+    hashes: Annotated[
+        bool, typer.Option("--hash", help="Judge changes by content, not by size and time; reads all of it.")
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option("-j", "--processes", help="Left out: one a core, or one for a GPU.", min=1)
+    ] = None,
+    chunk: options.Chunk = None,
+    device: options.Device = "cpu",
+    dtype: options.Dtype = "float32",
+    engine: options.Engine = "auto",
+) -> None:
+    """Whole corpora to tokens, for language models.
+
+    The same command goes on where it was broken off, however that was. What fails is listed in OUT/failed.parquet, and
+    does not end the rest. The exit code is 1 if anything failed, or changed and was kept.
+    """
+    from dacodec.corpus.settings import Settings
+    from dacodec.corpus.tokenizing import tokenize as run_all
+
+    with options.progress() as progress:
+        report = run_all(
+            sources,
+            output,
+            model=model,
+            form=form,
+            settings=Settings(
+                n_quantizers,
+                bitrate,
+                channels,  # type: ignore[arg-type]
+                loudness,
+                least,
+                most,
+                split,
+                at_silence,
+                damaged,  # type: ignore[arg-type]
+            ),
+            audio_column=audio_column,
+            whole_keys=whole_keys,
+            shard_seconds=3600 * shard_hours,
+            retry_failed=retry_failed,
+            changed=changed,  # type: ignore[arg-type]
+            hashes=hashes,
+            processes=processes,
+            device=device,
+            engine=engine,
+            dtype=dtype,
+            chunk_seconds=chunk,
+            progress=lambda report: progress(_line(report)),
+        )
+    say(_line(report))
+    if report.failed or report.failed_before:
+        say(f"  {output / 'failed.parquet'} says why; --retry-failed tries again what failed before")
+    if report.changed and changed == "keep":
+        say("  what changed since was kept as it is; --changed redo makes it anew")
+    sys.exit(1 if report.failed or report.failed_before or (report.changed and changed == "keep") else 0)
+
+
+def _line(report: Report) -> str:
+    parts = [
+        f"{report.done} done ({report.seconds / 3600:.2f} h of audio, {report.rows} rows, "
+        f"{report.times_real_time:.1f}x real time)"
+    ]
+    counts = {
+        "too short or long": report.left_out,
+        "skipped (done before)": report.skipped,
+        "changed since": report.changed,
+        "failed": report.failed,
+        "failed before": report.failed_before,
+    }
+    return ", ".join([*parts, *(f"{n} {what}" for what, n in counts.items() if n or what == "failed")])

@@ -1,0 +1,120 @@
+"""A ``.dacz`` stream that comes in messages, to packets as soon as they are whole.
+
+The container's reader asks for bytes; here they are handed to it. So it runs in a thread of its own, which ends with the
+stream, and says when it has used up what there was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any
+
+from dacodec.container import Header, Packet, Reader
+
+
+class _Hungry:
+    """The reader waits for more bytes."""
+
+
+class _Ended:
+    """There are no more packets."""
+
+
+class _Given:
+    """The bytes of messages as a file to read from; it waits for the next one."""
+
+    def __init__(self, hungry: Any) -> None:
+        self._messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._rest = memoryview(b"")
+        self._ended, self._hungry = False, hungry
+
+    def put(self, data: bytes) -> None:
+        """Empty: the end."""
+        self._messages.put(data)
+
+    def read(self, n: int = -1) -> bytes:
+        if n == 0:
+            return b""
+        if not self._rest and not self._ended:
+            self._hungry()
+            self._rest = memoryview(self._messages.get())
+            self._ended = not self._rest
+        taken, self._rest = self._rest[:n], self._rest[n:]
+        return bytes(taken)
+
+    def seekable(self) -> bool:
+        return False
+
+
+class PacketStream:
+    """Of the event loop's thread; a context manager, at whose end the reader's thread ends, too.
+
+    Attributes:
+        header: None until it is there.
+        reader: likewise.
+    """
+
+    def __init__(self, conceal: bool) -> None:
+        self.reader: Reader | None = None
+        self._conceal = conceal
+        self._loop = asyncio.get_running_loop()
+        self._found: asyncio.Queue[Packet | BaseException | type[_Hungry] | type[_Ended]] = asyncio.Queue()
+        self._given = _Given(lambda: self._tell(_Hungry))
+        self._thread = threading.Thread(target=self._read, name="dacodec-packets", daemon=True)
+        self._thread.start()
+        self._fed = False
+
+    @property
+    def header(self) -> Header | None:
+        return None if self.reader is None else self.reader.header
+
+    async def push(self, data: bytes) -> AsyncIterator[Packet]:
+        """The packets that ``data`` completes; none: the end of the stream.
+
+        Raises:
+            FormatError, PriorError: if it breaks the format.
+        """
+        if not self._fed:
+            self._fed = True
+            await self._found.get()  # it is hungry from the beginning
+        self._given.put(data)
+        while (found := await self._found.get()) is not _Hungry:
+            if isinstance(found, Packet):
+                yield found
+            elif isinstance(found, BaseException):
+                self._tell_again(found)
+                raise found
+            else:
+                self._tell_again(found)
+                return
+
+    def __enter__(self) -> PacketStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._given.put(b"")
+
+    def _tell_again(self, found: Any) -> None:
+        """To whoever pushes once more."""
+        self._found.put_nowait(found)
+
+    def _tell(self, found: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._found.put_nowait, found)
+        except RuntimeError:  # the server has ended
+            self._given.put(b"")
+
+    def _read(self) -> None:
+        try:
+            self.reader = Reader(self._given, conceal=self._conceal)
+            for packet in self.reader:
+                self._tell(packet)
+            self._tell(_Ended)
+        except Exception as error:
+            self._tell(error)

@@ -1,0 +1,7 @@
+"""Work in this process, so that tests need not wait for others to start."""
+
+
+def run(work, jobs):
+    do = work.start()
+    for job in jobs:
+        yield do(work.prepare(job))

@@ -1,0 +1,215 @@
+"""Limits hold before memory is taken, and others do not notice."""
+
+import io
+import socket
+import struct
+import threading
+import time
+
+import numpy as np
+import pytest
+from serving import SPEECH, post, problem, raw, request, service_of, serving, stream
+from websockets.sync.client import connect
+
+from dacodec.audio import write
+from dacodec.serve.limits import MIB, Limits
+
+LIMITS = Limits(
+    body_bytes=MIB,
+    json_bytes=10000,
+    memory_bytes=4 * MIB,
+    audio_seconds=5,
+    channels=2,
+    requests=2,
+    sessions=1,
+    header_seconds=1,
+    body_seconds=1,
+    send_seconds=1,
+    idle_seconds=1,
+    session_seconds=3,
+    message_bytes=1 << 16,
+)
+
+
+@pytest.fixture(scope="module")
+def limited(codec):
+    with serving([codec], limits=LIMITS) as server:
+        yield server
+
+
+def wav(samples, rate=16000):
+    file = io.BytesIO()
+    write(file, samples, rate)
+    return file.getvalue()
+
+
+def test_bytes(limited):
+    problem(post(limited.address, "/v1/encode", bytes(MIB + 1)), 413, "too_large")
+    lying = b"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n"
+    assert b" 413 " in raw(limited.address, lying).splitlines()[0]
+    chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
+    endless = (
+        b"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + 20 * chunk
+    )
+    assert b" 413 " in raw(limited.address, endless).splitlines()[0]
+    codes = b'{"codes": [' + b"1," * 10000 + b"1]}"
+    problem(post(limited.address, "/v1/decode", codes), 413, "too_large")
+
+
+def test_memory_of_results(limited, codec):
+    """A file of some bytes that decodes to more than may be held."""
+    encoded = codec.encode(np.zeros((2, 44100 * 4), np.float32), 44100)
+    wide = {"codes": encoded.codes[:, :1].tolist(), "sampling_rate": 192000}
+    limits = Limits(memory_bytes=4 * MIB)
+    with serving([codec], limits=limits) as server:
+        problem(post(server.address, "/v1/decode", repr(wide).replace("'", '"').encode()), 413, "too_large")
+        assert service_of(server).admission.held_bytes == 0
+
+
+def test_seconds_channels_and_rates(limited):
+    address = limited.address
+    problem(post(address, "/v1/encode", wav(np.zeros((1, 81000)))), 413, "too_long")
+    assert post(address, "/v1/encode", wav(np.zeros((1, 80000)))).status == 200
+    problem(post(address, "/v1/encode", wav(np.zeros((3, 100)))), 422, "too_many_channels")
+    problem(post(address, "/v1/encode", wav(np.zeros((1, 100)), 300)), 422, "bad_rate")
+    problem(post(address, "/v1/encode", wav(np.zeros((1, 100)), 384000)), 422, "bad_rate")
+    ten_hours = bytearray(wav(np.zeros((1, 1000))))
+    ten_hours[40:44] = struct.pack("<I", 36000 * 16000 * 2)  # and there is next to nothing
+    told = post(address, "/v1/encode", bytes(ten_hours))
+    assert told.status in (413, 422)
+    silence = io.BytesIO()
+    write(silence, np.zeros((1, 16000 * 3600), np.float32), 16000, format="flac")
+    assert len(silence.getvalue()) < MIB  # an hour in some kilobytes
+    problem(post(address, "/v1/encode", silence.getvalue()), 413, "too_long")
+    codes = np.zeros((1, 1, 1000), np.uint16)
+    file = io.BytesIO()
+    np.save(file, codes)
+    problem(post(address, "/v1/decode", file.getvalue()), 413, "too_long")
+
+
+def test_places_are_few_and_come_back(limited):
+    """Two slow clients have all of them; the third is told when to come back, and they are given up in time."""
+    head = b"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    slow = [_connected(limited.address) for _ in range(2)]
+    for connection in slow:
+        connection.sendall(head + b"x")
+    _until(lambda: service_of(limited).admission.requests == 2)
+    answer = post(limited.address, "/v1/encode", SPEECH.read_bytes())
+    problem(answer, 429, "busy")
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert request(limited.address, "GET", "/readyz").status == 503
+    assert request(limited.address, "GET", "/healthz").status == 200
+    for connection in slow:
+        assert b" 408 " in connection.recv(65536)
+        connection.close()
+    _until(lambda: service_of(limited).admission.requests == 0)
+    assert post(limited.address, "/v1/encode", SPEECH.read_bytes()).status == 200
+
+
+def test_who_says_nothing_is_disconnected(limited):
+    for data in (b"", b"POST /v1/enc", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        with _connected(limited.address) as connection:
+            connection.sendall(data)
+            began, received = time.monotonic(), b""
+            while part := _recv(connection):
+                received += part
+            assert time.monotonic() - began < 15
+            assert (b"200 OK" in received) == (b"healthz" in data)
+
+
+def test_who_does_not_read_is_disconnected(codec):
+    limits = Limits(send_seconds=1)
+    with serving([codec], limits=limits) as server:
+        codes = codec.encode(np.zeros(codec.sampling_rate * 2), codec.sampling_rate, n_quantizers=1).codes
+        file = io.BytesIO()
+        np.save(file, np.tile(codes, 30))
+        body = file.getvalue()
+        head = f"POST /v1/decode?subtype=FLOAT HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", int(server.address.rsplit(":", 1)[1])))
+            connection.sendall(head.encode() + body)
+            admission = service_of(server).admission
+            _until(lambda: admission.requests == 1)
+            _until(lambda: admission.requests == 0, seconds=120)  # though it is still connected
+            assert admission.held_bytes == 0
+
+
+def test_who_goes_is_forgotten(limited, codec):
+    """Closed while its work waits: that is dropped, and the place is free."""
+    service = service_of(limited)
+    body = wav(np.zeros((2, 5 * 16000)))
+    head = f"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    gone = service.metrics.gone._value.get()
+    for half in (head + body, head + body[:100]):
+        with _connected(limited.address) as connection:
+            connection.sendall(half)
+            _until(lambda: service.admission.requests == 1)
+        _until(lambda: service.admission.requests == 0)
+    assert service.metrics.gone._value.get() == gone + 2
+    assert service.admission.held_bytes == 0
+
+
+def test_streams(limited):
+    url = limited.address.replace("http", "ws") + "/v1/stream/encode"
+    with connect(url) as first:
+        first.recv()
+        with pytest.raises(Exception, match="429"), connect(url):
+            pass
+    _until(lambda: service_of(limited).admission.sessions == 0)
+    texts, _ = stream(limited.address, "/v1/stream/encode", [])  # and then nothing
+    assert texts[-1]["code"] == "too_slow"
+    for query in (dict(channels=3), dict(rate=1000), dict(rate=384000)):
+        with pytest.raises(Exception, match="422"):
+            stream(limited.address, "/v1/stream/encode", [], **query)
+    with connect(url) as socket:
+        socket.recv()
+        socket.send(bytes(LIMITS.message_bytes + 1))
+        with pytest.raises(Exception, match="1009"):
+            socket.recv()
+    _until(lambda: service_of(limited).admission.sessions == 0)
+    texts, _ = stream(limited.address, "/v1/stream/encode", _slowly())
+    assert texts[-1]["code"] == "too_long"
+    _until(lambda: service_of(limited).admission.sessions == 0)
+
+
+def _slowly():
+    for _ in range(20):
+        yield bytes(200)
+        time.sleep(0.3)
+
+
+def test_a_long_recording_does_not_hold_up_others(codec):
+    """It is coded chunk by chunk; what comes later and is short is done before it."""
+    with serving([codec]) as server:
+        done = []
+
+        def ask(name, seconds):
+            body = wav(np.zeros((1, round(seconds * 16000))))
+            assert post(server.address, "/v1/encode", body).status == 200
+            done.append(name)
+
+        long = threading.Thread(target=ask, args=("long", 30))
+        long.start()
+        _until(lambda: service_of(server).worker.waiting or "long" in done)
+        ask("short", 0.3)
+        long.join()
+        assert done == ["short", "long"]
+
+
+def _connected(address):
+    return socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1])), timeout=20)
+
+
+def _recv(connection):
+    try:
+        return connection.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
+def _until(holds, seconds=30):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.005)
