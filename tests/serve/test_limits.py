@@ -180,21 +180,32 @@ def _slowly():
 
 
 def test_a_long_recording_does_not_hold_up_others(codec):
-    """It is coded chunk by chunk; what comes later and is short is done before it."""
+    """It is coded a chunk a turn: what comes later shares the next turn."""
     with serving([codec]) as server:
-        done = []
+        worker = service_of(server).worker
+        batches, both_wait = [], threading.Event()
 
-        def ask(name, seconds):
-            body = wav(np.zeros((1, round(seconds * 16000))))
-            assert post(server.address, "/v1/encode", body).status == 200
-            done.append(name)
+        def told(n, seconds):
+            batches.append(n)
+            both_wait.wait(60)
 
-        long = threading.Thread(target=ask, args=("long", 30))
-        long.start()
-        _until(lambda: service_of(server).worker.waiting or "long" in done)
-        ask("short", 0.3)
-        long.join()
-        assert done == ["short", "long"]
+        worker._told = told
+        asked = [_asking(server, 30)]
+        _until(lambda: batches and worker.waiting == 1)
+        asked.append(_asking(server, 0.3))
+        _until(lambda: worker.waiting == 2)
+        both_wait.set()
+        for thread in asked:
+            thread.join()
+    assert batches[:3] == [1, 2, 1]
+    assert len(batches) >= 30
+
+
+def _asking(server, seconds):
+    body = wav(np.zeros((1, round(seconds * 16000))))
+    thread = threading.Thread(target=post, args=(server.address, "/v1/encode", body))
+    thread.start()
+    return thread
 
 
 def _connected(address):

@@ -154,5 +154,5 @@ def test_models_state_and_openapi(codec, address):
 def test_the_command_line_says_what_is_missing():
     hide = "import sys; sys.modules['fastapi'] = None; sys.argv = ['dacodec', 'serve']; from dacodec.cli.main import main; main()"
     run = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True)
-    assert run.stderr == "dacodec: serving needs fastapi: pip install dacodec[serve]\n"
+    assert run.stderr == "dacodec: the service needs fastapi: pip install dacodec[serve]\n"
     assert run.returncode == 3

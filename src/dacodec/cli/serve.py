@@ -43,9 +43,7 @@ def serve(
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("dacodec"):
             raise
-        raise InstallationError(
-            f"the service needs more packages ({error}): pip install dacodec[serve]"
-        ) from None
+        raise InstallationError(f"the service needs {error.name}: pip install dacodec[serve]") from None
     from dacodec.serve.limits import MIB, Limits
 
     key_for(host)  # before a model is loaded
