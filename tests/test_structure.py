@@ -53,7 +53,11 @@ SHELVES = {
         ["peel", "repair"],
         ["__init__"],
     ],
-    "engine": [["base", "pieces"], ["eager", "native"], ["__init__"]],
+    "engine": [
+        ["base", "pieces", "float32", "recording", "versions"],
+        ["eager", "native", "cuda"],
+        ["__init__"],
+    ],
     "codec": [["coder", "concealment", "parts"], ["arrays", "files", "live"], ["__init__"]],
 }
 

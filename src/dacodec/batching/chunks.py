@@ -15,14 +15,13 @@ from torch import Tensor
 
 from dacodec.engine.base import Engine, Pushed, State
 
-CHUNK_SECONDS = 5.0
 # An engine gets a bounded number of rows at once, so that many channels take no more memory than two.
 _ROWS = 2
 
 
-def chunk_frames(engine: Engine, seconds: float = CHUNK_SECONDS) -> int:
-    """Frames in a chunk of about ``seconds``, at least one."""
-    return max(1, round(seconds * engine.geometry.config.frames_per_second))
+def chunk_frames(engine: Engine, seconds: float | None = None) -> int:
+    """Frames in a chunk of about ``seconds``, by default what suits the engine, at least one."""
+    return max(1, round((seconds or engine.chunk_seconds) * engine.geometry.config.frames_per_second))
 
 
 def encode_chunks(

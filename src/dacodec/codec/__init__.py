@@ -46,7 +46,7 @@ class Codec(ArrayCodec, FileCodec, LiveCodec):
         source: str | os.PathLike[str] = "builtin",
         *,
         engine: str = "auto",
-        precision: str = "fast",
+        precision: str | None = None,
         threads: int | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
@@ -59,9 +59,10 @@ class Codec(ArrayCodec, FileCodec, LiveCodec):
 
         Args:
             source: ``"builtin"``, a folder, a hub id such as ``"descript/dac_44khz"``, or a Descript ``.pth``.
-            engine: ``"auto"``, ``"native"``, ``"torch"`` or ``"torch-compile"``.
-            precision: of the native engine: ``"fast"``, or ``"exact"``, whose rounding errors are as small as
-                PyTorch's.
+            engine: ``"auto"``, ``"native"``, ``"cuda"``, ``"torch"`` or ``"torch-compile"``.
+            precision: ``"exact"``, with rounding errors as small as PyTorch's float32, or ``"fast"``. By default fast
+                on the CPU, where its errors are three times as large, and exact on a GPU, where ``"fast"`` is
+                half precision (docs/accuracy.md).
             threads: of the native engine, at most one per core; by default as many as PyTorch uses and a
                 container's quota allows.
 

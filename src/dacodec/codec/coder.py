@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dacodec import audio as audio_io
 from dacodec.audio import LoudnessMeter, Samples, ending_at, exactly, resample_blocks, resampled_length
-from dacodec.batching.chunks import CHUNK_SECONDS, chunk_frames, decode_chunks, encode_chunks
+from dacodec.batching.chunks import chunk_frames, decode_chunks, encode_chunks
 from dacodec.encoded import Model
 from dacodec.engine import Engine
 from dacodec.errors import AudioError, CodesError, ModelMismatchError
@@ -33,10 +33,10 @@ PADDING_FRAMES = 2
 class Coder:
     """Codes and decodes signals block by block. Arguments: see :class:`~dacodec.codec.Codec`."""
 
-    def __init__(self, engine: Engine, model: Model, chunk_seconds: float = CHUNK_SECONDS) -> None:
+    def __init__(self, engine: Engine, model: Model, chunk_seconds: float | None = None) -> None:
         self.engine = engine
         self.model = model
-        self.chunk_seconds = chunk_seconds
+        self.chunk_seconds = chunk_seconds or engine.chunk_seconds
 
     @property
     def geometry(self) -> Geometry:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from dacodec.geometry import Geometry
 
+CHUNK_SECONDS = 5.0  # enough for a CPU
+
 State = Any
 """The position of rows between two pushes: a value that may be copied, kept and pickled. None at first, then
 a tensor whose first dimension is rows, or a tuple of such states (so that batching/rows.py can join and split
@@ -30,6 +32,8 @@ class Engine(Protocol):
     """
 
     geometry: Geometry
+    chunk_seconds: float
+    """Seconds of audio, of one row, that keep the engine busy: the default size of the chunks of long audio."""
 
     def encode(self, audio: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
         """Codes [B, K, F] (int64) of ``audio`` [B, T] at the model's rate.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dacodec.engine.base import Pushed, State
+from dacodec.engine.base import CHUNK_SECONDS, Pushed, State
+from dacodec.engine.float32 import full_float32
 from dacodec.engine.pieces import decoder_in_pieces, encoder_in_pieces
 from dacodec.model import DacModel
 
 
 class TorchEngine:
-    """The engine that runs wherever PyTorch does. ``compiled`` is by ``torch.compile``: slow first calls."""
+    """The engine that runs wherever PyTorch does. ``compiled`` is by ``torch.compile``: slow first calls. On a GPU float32 is without TF32."""
+
+    chunk_seconds = CHUNK_SECONDS
 
     def __init__(self, model: DacModel, compiled: bool = False) -> None:
         self.model = model.eval()
@@ -26,6 +29,7 @@ class TorchEngine:
             self._push_decoder = torch.compile(self._push_decoder, dynamic=True)
 
     @torch.inference_mode()
+    @full_float32()
     def encode(self, audio: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
         model = self.model
         x = audio.to(model.device, model.dtype)[:, None]  # [B, 1, T]
@@ -38,6 +42,7 @@ class TorchEngine:
         return codes.cpu()
 
     @torch.inference_mode()
+    @full_float32()
     def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
         model = self.model
         lengths = None if lengths is None else lengths.to(model.device)
@@ -45,6 +50,7 @@ class TorchEngine:
         return self._decoder(latents, lengths)[:, 0].float().cpu()
 
     @torch.inference_mode()
+    @full_float32()
     def push_audio(
         self, audio: Tensor, state: State = None, n_quantizers: int | None = None, end: bool = False
     ) -> Pushed:
@@ -57,6 +63,7 @@ class TorchEngine:
         return Pushed(quantizer(latents, n).audio_codes.cpu(), state)
 
     @torch.inference_mode()
+    @full_float32()
     def push_codes(self, codes: Tensor, state: State = None, end: bool = False) -> Pushed:
         model = self.model
         if codes.shape[2]:

@@ -7,11 +7,11 @@ than they run.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from dacodec.engine.recording import Device, Recording
 from dacodec.training.split import Outcome, Stage
 
 WARM_UP = (
@@ -21,51 +21,6 @@ WARM_UP = (
 Compute = Callable[[Tensor, Tensor, Stage], Outcome]
 
 
-class Recording(Protocol):
-    """What was recorded of a step: replayed, it reads and writes the same memory anew."""
-
-    outcome: Outcome
-
-    def replay(self) -> None: ...
-
-
-class Device(Protocol):
-    """What runs and records steps."""
-
-    def run(self, run: Callable[[], Outcome]) -> Outcome: ...
-
-    def record(self, run: Callable[[], Outcome]) -> Recording: ...
-
-
-class CudaGraph:
-    """A recording by CUDA."""
-
-    def __init__(self, run: Callable[[], Outcome], stream: Any) -> None:
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, stream=stream):
-            self.outcome = run()
-
-    def replay(self) -> None:
-        self.graph.replay()
-
-
-class Cuda:
-    """Runs and records on one side stream, as recording demands."""
-
-    def __init__(self) -> None:
-        self.stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-
-    def run(self, run: Callable[[], Outcome]) -> Outcome:
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            outcome = run()
-        torch.cuda.current_stream().wait_stream(self.stream)
-        return outcome
-
-    def record(self, run: Callable[[], Outcome]) -> Recording:
-        return CudaGraph(run, self.stream)
-
-
 class Graphed:
     """``compute`` of a stage: its first steps as they are, then from a recording. All of them are steps of the run."""
 
@@ -73,7 +28,7 @@ class Graphed:
         self.compute, self.device = compute, device
         self.stage: Stage | None = None
         self.n_run = 0
-        self.recording: Recording | None = None
+        self.recording: Recording[Outcome] | None = None
         self.audio = self.counts = torch.empty(0)
 
     def __call__(self, audio: Tensor, n_quantizers: Tensor, stage: Stage) -> Outcome:

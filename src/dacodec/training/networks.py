@@ -9,13 +9,14 @@ import torch
 
 from dacodec.checkpoint import DacModel as StoredModel
 from dacodec.config import DacConfig
+from dacodec.engine.recording import Cuda
 from dacodec.errors import ConfigError
 from dacodec.files import refuse_same_file
 from dacodec.model import DacModel
 from dacodec.training.checkpoints import DISCRIMINATOR_FILE, LIGHT_FOLDER, load_discriminator
 from dacodec.training.config import TrainConfig
 from dacodec.training.discriminators import Discriminator
-from dacodec.training.graph import Cuda, Graphed
+from dacodec.training.graph import Graphed
 from dacodec.training.layers import speed_up
 from dacodec.training.split import SplitStep
 from dacodec.training.step import TrainingStep, published_step

@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dacodec.engine.base import Pushed, State
+from dacodec.engine.base import CHUNK_SECONDS, Pushed, State
 from dacodec.engine.native.layers import LayerPlan, decoder_layers, encoder_layers, from_codebook_vectors
 from dacodec.engine.native.library import Library, load_library
 from dacodec.engine.native.networks import Network, Quantizer
 from dacodec.engine.native.threads import default_threads, usable_cores
+from dacodec.engine.versions import version as version_of
 from dacodec.errors import EngineError
 from dacodec.model import DacModel
 from dacodec.model.quantizer import check_codes
@@ -54,6 +55,8 @@ class NativeEngine:
         EngineError: if the engine was not built, the precision or target is unknown, or this processor does
             not support the target.
     """
+
+    chunk_seconds = CHUNK_SECONDS
 
     def __init__(
         self,
@@ -132,7 +135,7 @@ class NativeEngine:
         Raises:
             EngineError: if the model is not in float32 on the CPU.
         """
-        version = _version(self.model)
+        version = version_of(self.model)
         packed = self._packed
         if packed is None or packed[0] != version:
             with _packing:
@@ -203,8 +206,3 @@ class PackedModel:
 
 def _lengths(lengths: Tensor | None, batch: Tensor) -> list[int]:
     return [batch.shape[-1]] * len(batch) if lengths is None else lengths.tolist()
-
-
-def _version(model: DacModel) -> object:
-    """Changes when any of the model's weights does."""
-    return [(p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype) for p in model.parameters()]
