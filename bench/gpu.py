@@ -162,7 +162,9 @@ def builtin(run: Run, limit: float) -> Iterator[str]:
     """The built-in model in batches: times real time (milliseconds)"""
     tiny = run.model.config.codebook_size < 1024
     model = load_model("builtin").model
-    small = run._replace(model=model, shapes=[(2, 0.5) if tiny else (64, 10.0)], folder=run.folder / "builtin")
+    small = run._replace(
+        model=model, shapes=[(2, 0.5) if tiny else (64, 10.0)], folder=run.folder / "builtin"
+    )
     model.save_pretrained(small.folder)
     yield from table(small, limit, ((n, coder(e)) for n, e in engines(small)))
 

@@ -307,3 +307,12 @@ def test_on_a_gpu(models, name, precision):
         assert (codes == wanted).float().mean() >= 0.999
         error = rms_error(engine.decode(wanted, frames), decoded)
         assert error <= (limit(1e-6) if precision == "exact" else 10 ** (-50 / 20))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "nowhere"])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(
+        EngineError, match=rf"device '{device}' cannot be used here \(.+\); give device='cpu'"
+    ):
+        Codec.from_pretrained("builtin", device=device)

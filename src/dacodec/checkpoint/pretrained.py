@@ -46,7 +46,7 @@ from dacodec.checkpoint.weights import (
     read_weights,
     write_weights,
 )
-from dacodec.errors import CheckpointError, OutputError
+from dacodec.errors import CheckpointError, EngineError, OutputError
 from dacodec.files import new_file
 
 Config = TypeVar("Config", bound="DacConfig")
@@ -317,8 +317,20 @@ def _build(
         raise CheckpointError(f"dtype must be a floating point type such as torch.float16, got {dtype!r}")
     with torch.device("meta"):  # skip the initial weights, which are not needed
         model = cls(config)
+    _check_device(device)
     model.load_state_dict({name: t.to(device, kind) for name, t in tensors.items()}, assign=True)
     return model.eval()
+
+
+def _check_device(device: str | torch.device | None) -> None:
+    """Raise EngineError for a device that PyTorch does not have here."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise EngineError(
+            f"device {str(device)!r} cannot be used here ({reason}); give device='cpu'"
+        ) from error
 
 
 def _one_dtype(

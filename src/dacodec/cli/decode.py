@@ -36,6 +36,7 @@ def decode(
     device: options.Device = "cpu",
     dtype: options.Dtype = "float32",
     engine: options.Engine = "auto",
+    precision: options.Precision = None,
     raw: options.Raw = None,
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -51,7 +52,7 @@ def decode(
     from dacodec.container import Reader
     from dacodec.files import open_input
 
-    load = options.codec_loader(device, engine, dtype, chunk, jobs)
+    load = options.codec_loader(device, engine, dtype, chunk, jobs, precision)
     how: dict[str, Any] = dict(
         start_seconds=start, duration_seconds=duration, allow_other_model=allow_other_model
     )

@@ -41,6 +41,7 @@ def encode(
     device: options.Device = "cpu",
     dtype: options.Dtype = "float32",
     engine: options.Engine = "auto",
+    precision: options.Precision = None,
     raw: options.Raw = None,
     rate: Annotated[int | None, typer.Option(help="Sampling rate of --raw input, in Hz.")] = None,
     channels: Annotated[int, typer.Option(help="Channels of --raw input.")] = 1,
@@ -61,7 +62,7 @@ def encode(
     from dacodec.cli.work import Report, work
 
     reading: dict[str, Any] = dict(damaged=damaged, track=track)
-    load = options.codec_loader(device, engine, dtype, chunk, jobs)
+    load = options.codec_loader(device, engine, dtype, chunk, jobs, precision)
     how: dict[str, Any] = dict(
         n_quantizers=n_quantizers,
         bitrate_kbps=bitrate,

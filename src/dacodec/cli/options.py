@@ -40,7 +40,10 @@ AllowOtherModel = Annotated[
 ]
 NQuantizers = Annotated[int | None, typer.Option(help="Codebooks to use. Default: all.")]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
-Engine = Annotated[str, typer.Option(help="auto, native, torch or torch-compile.")]
+Engine = Annotated[str, typer.Option(help="auto, native, cuda, torch or torch-compile.")]
+Precision = Annotated[
+    str | None, typer.Option(help="exact or fast. Default: fast on a CPU, exact on a GPU (docs/accuracy.md).")
+]
 Dtype = Annotated[str, typer.Option(help="Precision of the model: float32, float16 or bfloat16.")]
 Chunk = Annotated[
     float | None,
@@ -68,7 +71,12 @@ Raw = Annotated[
 
 
 def codec_loader(
-    device: str, engine: str, dtype: str = "float32", chunk_seconds: float | None = None, n_jobs: int = 1
+    device: str,
+    engine: str,
+    dtype: str = "float32",
+    chunk_seconds: float | None = None,
+    n_jobs: int = 1,
+    precision: str | None = None,
 ) -> Callable[[str], Codec]:
     """A function that returns the codec of a model, loading it on first use."""
     loaded: dict[str, Codec] = {}
@@ -77,14 +85,20 @@ def codec_loader(
     def load(model: str) -> Codec:
         with lock:
             if model not in loaded:
-                loaded[model] = _load(model, device, engine, dtype, chunk_seconds, n_jobs)
+                loaded[model] = _load(model, device, engine, dtype, chunk_seconds, n_jobs, precision)
             return loaded[model]
 
     return load
 
 
 def _load(
-    model: str, device: str, engine: str, dtype: str, chunk_seconds: float | None, n_jobs: int
+    model: str,
+    device: str,
+    engine: str,
+    dtype: str,
+    chunk_seconds: float | None,
+    n_jobs: int,
+    precision: str | None,
 ) -> Codec:
     import torch
 
@@ -96,7 +110,9 @@ def _load(
     if n_jobs > 1:  # no more threads in all than a single job has
         torch.set_num_threads(max(1, torch.get_num_threads() // n_jobs))
     with working(f"loading {model}"):
-        codec = Codec.from_pretrained(model, device=device, engine=engine, dtype=dtypes[dtype])
+        codec = Codec.from_pretrained(
+            model, device=device, engine=engine, precision=precision, dtype=dtypes[dtype]
+        )
     if chunk_seconds is not None:
         codec.chunk_seconds = chunk_seconds
     return codec
