@@ -192,7 +192,7 @@ def test_joined_wav_files():
 
 def test_ac3_in_wav_is_named():
     data = patched(pcm(), 20, struct.pack("<H", 0x2000))
-    with pytest.raises(AudioError, match=r"it holds AC-3 \(format tag 0x2000\), no PCM"):
+    with pytest.raises(AudioError, match=r"it holds AC-3 \(format tag 0x2000\), not PCM"):
         read(data)
     real = encoded(tone(1, 48000), 48000, "ac3", "wav")
     assert read(real).samples.shape[1] >= 48000 - 1536  # nobody tells what is delay

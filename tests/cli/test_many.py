@@ -40,7 +40,7 @@ def bad_folder(tmp_path_factory):
         "empty.wav": (b"", "it is empty"),
         "truncated.wav": (good[:3000], "cut off"),
         "truncated.flac": (SPEECH.read_bytes()[:20000], "it is damaged"),
-        "text.wav": (b"just some text" * 99, "no audio format that is known here"),
+        "text.wav": (b"just some text" * 99, "not a known audio format"),
         "0hz.wav": (good[:24] + bytes(4) + good[28:], "from 1 to 768000, got 0"),
         "300ch.wav": (
             good[:22] + struct.pack("<H", 300) + good[24:32] + struct.pack("<H", 600) + good[34:],
@@ -142,7 +142,7 @@ def m4a(samples, rate=16000):
         (
             ["encode", "-"],
             m4a(np.random.default_rng(0).uniform(-1, 1, 640_000)),
-            "its index stands behind its audio, so it cannot be read from a pipe",
+            "its index comes after its audio, so it cannot be read from a pipe",
         ),
         (["encode", "-"], b"", "cannot read <stdin>"),
         (["encode", "-", "--raw", "s16le"], b"abcd", "give --rate"),

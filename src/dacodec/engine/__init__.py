@@ -54,7 +54,7 @@ def _suits_native(model: DacModel) -> bool:
 @cache
 def _tell_once() -> None:
     warnings.warn(
-        "dacodec was installed without its native engine, for want of a C++ compiler; coding runs through "
-        "PyTorch, several times slower. Install g++ or clang++ and dacodec again, or choose engine='torch'.",
+        "dacodec was installed without its native engine because there was no C++ compiler; PyTorch does the "
+        "work, several times slower. Install g++ or clang++ and dacodec again, or choose engine='torch'.",
         stacklevel=4,
     )

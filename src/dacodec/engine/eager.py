@@ -11,7 +11,7 @@ from dacodec.model import DacModel
 
 
 class TorchEngine:
-    """The engine that runs wherever PyTorch does. ``compiled`` is by ``torch.compile``: slow first calls."""
+    """The engine that runs wherever PyTorch does. ``compiled`` uses ``torch.compile``: the first calls are slow."""
 
     def __init__(self, model: DacModel, compiled: bool = False) -> None:
         self.model = model.eval()
