@@ -7,10 +7,10 @@
 // any data.
 //
 // Seven taps are two parts of four (the eighth is zero), each an F(4, 4), whose seven points are few enough for
-// rounding errors close to those of direct convolution. Output tile t needs input tile t for the first part and the next one,
-// t + dilation, for the second: a convolution of two taps over tiles. It is done directly or, three tiles at a time, by
-// an F(3, 2) around the F(4, 4): 27 products for 12 outputs instead of 84. The direct form wastes less
-// when there are few rows; both read the same weights.
+// rounding errors close to those of direct convolution. Output tile t needs input tile t for the first part and the
+// next one, t + dilation, for the second: a convolution of two taps over tiles. It is done directly or, three tiles at a
+// time, by an F(3, 2) around the F(4, 4): 27 products for 12 outputs instead of 84. The direct form wastes less when
+// there are few rows; both read the same weights.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-"""What must stay out; and that nothing but typed errors comes of damage."""
+"""Files that must be refused; and damage raises only typed errors."""
 
 import subprocess
 import sys
