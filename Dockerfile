@@ -24,5 +24,5 @@ ENV PATH=/opt/dacodec/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 HOME=/tmp
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --start-period=30s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=3)"]
-# Others reach it, so it demands DACODEC_API_KEY.
+# It is reachable from outside, so it requires DACODEC_API_KEY.
 ENTRYPOINT ["dacodec", "serve", "--host", "0.0.0.0"]

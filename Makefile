@@ -1,5 +1,5 @@
 PYTHON ?= python3
-# Another build of PyTorch, or another place to get it from: make demo TORCH="torch --index-url ..."
+# Another build of PyTorch, or another index: make demo TORCH="torch --index-url ..."
 TORCH ?= torch
 BIN := .venv/bin
 
@@ -13,7 +13,7 @@ help:
 	@echo "make bench          benchmarks beside transformers, descript-audio-codec and ONNX Runtime"
 	@echo "make parity         comparison with the real packages"
 	@echo "make test-wheel     the package as it is installed"
-	@echo "make test-targets   the tests of numbers under every instruction set of this processor"
+	@echo "make test-targets   the numerical tests under every instruction set of this processor"
 	@echo "make test-hubs      with every huggingface_hub"
 	@echo "make test-versions  with the oldest and newest of all dependencies"
 	@echo "make test-frozen    a program frozen by PyInstaller"
@@ -40,11 +40,11 @@ docs: .venv/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# What is installed is what is tested: sdist, wheel, an empty environment, the extras one by one. Needs no .venv.
+# The package as installed: sdist, wheel, an empty environment, the extras one by one. Needs no .venv.
 test-wheel:
 	PYTHON=$(PYTHON) TORCH="$(TORCH)" bash scripts/packaging/wheel.sh
 
-# The tests of checkpoints with every huggingface_hub that people have.
+# The checkpoint tests with every huggingface_hub in use.
 test-hubs: .venv/test-installed
 	bash scripts/packaging/hubs.sh
 
@@ -52,11 +52,11 @@ test-hubs: .venv/test-installed
 test-versions:
 	PYTHON=$(PYTHON) bash scripts/packaging/versions.sh
 
-# A program frozen by PyInstaller, with the hook that the package brings. Takes some minutes.
+# A program frozen by PyInstaller, with the package's hook. Takes some minutes.
 test-frozen: .venv/installed
 	bash scripts/packaging/frozen.sh
 
-# Against the real packages: sets up environments of their own and takes some minutes.
+# Comparison with the real packages: sets up separate environments and takes some minutes.
 parity:
 	PYTHON=$(PYTHON) bash scripts/oracles/setup.sh
 	bash scripts/oracles/run.sh

@@ -1,9 +1,9 @@
-"""From file to file beside arrays in memory: what reading, resampling, entropy coding and writing cost.
+"""From file to file compared with arrays in memory: the cost of reading, resampling, entropy coding and writing.
 
     python bench/files.py [--model builtin] [--seconds 300] [--rounds 5] [--smoke]
 
-Times real time, medians of rounds in turns, the share of the array's speed beside them. Then resampling alone, on one
-thread, beside soxr if that is installed. Written to bench/results.
+Times real time, medians of alternating rounds, with the fraction of the arrays' speed. Then resampling alone, on one
+thread, compared with soxr if that is installed. Written to bench/results.
 """
 
 from __future__ import annotations

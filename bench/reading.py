@@ -1,8 +1,8 @@
-"""Reading recordings: whole long files, and a thousand short ones, beside libsndfile alone.
+"""Reading recordings: whole long files, and a thousand short ones, compared with libsndfile alone.
 
     python bench/reading.py [--seconds 300] [--files 1000] [--other SRC]
 
-Each cell is the median of --repeats runs after a warm-up, in milliseconds a file, blocks read and thrown away. "soundfile"
+Each cell is the median of --repeats runs after a warm-up, in milliseconds per file; blocks are read and discarded. "soundfile"
 reads blocks of 65536 samples by soundfile and turns them to [C, n], which any reader of ours must do. --other is a folder
 ``src`` of another version of this package, measured in turn with this one in a process of its own.
 """
@@ -70,7 +70,7 @@ def start(what, source):
 
 
 def measure(workers, paths, repeats):
-    """In turn, so that a slow minute of the machine affects all alike."""
+    """Alternating, so that a slow minute of the machine affects all equally."""
     times = {name: [] for name in workers}
     for turn in range(repeats + 1):
         for name, worker in workers.items():

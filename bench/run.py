@@ -1,4 +1,4 @@
-"""Times encoding and decoding beside transformers and descript-audio-codec: same weights, same clips.
+"""Times encoding and decoding, compared with transformers and descript-audio-codec: same weights, same clips.
 
     python bench/run.py                                    the 44.1 and 16 kHz shapes, random weights
     python bench/run.py --models builtin --seconds 10
@@ -100,7 +100,7 @@ def bench(model, config, folder, seconds, arguments):
     times = {name: {"encode": [], "decode": []} for name in rows}
     made, heard = {}, {}
     for name, worker in rows.items():
-        # Each one's results, to be sure that they did the same work; all decode the first one's codes.
+        # Results are compared, to be sure that all did the same work; all decode the first one's codes.
         own = folder / "own.npy"
         worker.ask(do="encode", audio=str(audio), codes=str(own))
         made[name] = np.load(own)

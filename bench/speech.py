@@ -1,8 +1,8 @@
-"""A language model heard while it generates: latency, gaps and exactness, beside other ways to do it.
+"""A language model played while it generates: latency, gaps and exactness, compared with other methods.
 
-The model is a clock that gives a row in Dia's layout at the pace of speech. What decodes is called in the same
-thread, since the clock needs none, with all rows that have come meanwhile. Audio goes to a player that begins with a little in hand; a gap is when it has
-nothing left. One neighbour keeps a core busy.
+The model is a clock that gives a row in Dia's layout at the pace of speech. The decoder is called in the same thread,
+since the clock needs no time, with all rows that have arrived meanwhile. Audio goes to a player with a small buffer; a
+gap is when the buffer is empty. Another process keeps a core busy.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python bench/threads.py [--models builtin 44khz] [--smoke]
 
-Times real time, medians (least to most) of rounds in turns. "busy" is a neighbour: one process that computes without
-a pause on each core but one. "twice" is two processes at the same time, their speeds added up. The last table is of
-single pushes of a live stream. Written to bench/results.
+Times real time, medians (least to most) of alternating rounds. "busy" has one process computing without pause on each
+core but one. "twice" is two processes at the same time, their speeds added. The last table is for single pushes of a
+live stream. Written to bench/results.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python bench/training_parts.py RESULTS.jsonl [--seeds 3] [--steps 510]
 
-A run is a fixed number of steps, not of minutes, so that other work on the machine changes nothing; 510 are what two
-minutes were (docs/training.md). Mel is of 32 fixed crops of the ten seconds that are trained on. What is in RESULTS
-already is not run again; at the end the table is printed.
+A run is a fixed number of steps, not of minutes, so that other work on the machine changes nothing; two minutes were 510
+steps (docs/training.md). Mel is measured on 32 fixed crops of the ten seconds of training data. Runs already in RESULTS
+are not repeated; at the end the table is printed.
 """
 
 from __future__ import annotations

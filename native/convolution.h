@@ -7,10 +7,10 @@
 // any data.
 //
 // Seven taps are two parts of four (the eighth is zero), each an F(4, 4), whose seven points are few enough for
-// rounding errors near the direct way's. Output tile t needs input tile t for the first part and the next one,
-// t + dilation, for the second: a convolution of two taps over tiles. It is done directly or, three tiles at a time, by
-// an F(3, 2) around the F(4, 4): 27 products for 12 outputs where the direct way has 84. The first wastes less
-// where there are few rows; both read the same weights.
+// rounding errors close to those of direct convolution. Output tile t needs input tile t for the first part and the
+// next one, t + dilation, for the second: a convolution of two taps over tiles. It is done directly or, three tiles at a
+// time, by an F(3, 2) around the F(4, 4): 27 products for 12 outputs instead of 84. The direct form wastes less when
+// there are few rows; both read the same weights.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +24,8 @@
 
 namespace dac {
 
-// A weight of PyTorch's, [tap][channel][column] in its own order: the sum of three offsets says where each is.
-// Channels and columns that only pad a row have none, and their weight is zero.
+// A weight of PyTorch, read as [tap][channel][column] in its own order: the sum of three offsets locates an element.
+// Channels and columns that only pad a row have no offset, and their weight is zero.
 struct Weights {
     static constexpr long NONE = -1;
     const float* values;
@@ -38,11 +38,11 @@ struct Weights {
 
 class Convolution {
   public:
-    static constexpr long GROUP = 64;       // columns that are computed together: a multiple of every panel's
+    static constexpr long GROUP = 64;       // columns computed together: a multiple of every panel width
     static constexpr long MANY_TILES = 72;  // tiles that go from products to outputs at once
-    static constexpr long MANY_TRIPLES = 36;  // as many, of three tiles each
+    static constexpr long MANY_TRIPLES = 36;  // the same for groups of three tiles
 
-    // `matrices` null: directly.
+    // `matrices` null: direct convolution.
     Convolution(const Weights& weights, long dilation, const Matrices* matrices, Team& team)
         : depth_(weights.channels.size()), width_(weights.columns.size()), taps_(weights.taps.size()),
           dilation_(dilation), panel_(panel_width(width_)) {
@@ -55,7 +55,7 @@ class Convolution {
     long width() const { return width_; }
     bool direct() const { return products_ == 1; }
     long span() const { return (taps_ - 1) * dilation_ + 1; }  // rows that one output reads
-    long granule() const {                                     // outputs that waste nothing
+    long granule() const {                                     // number of outputs that wastes nothing
         return direct() ? 1 : (parts_ == 2 ? 3 : 1) * outputs_ * dilation_;
     }
     long groups() const { return (width_ + GROUP - 1) / GROUP; }
@@ -72,8 +72,8 @@ class Convolution {
     }
 
     // Whether a run of `steps` outputs takes less work in threes. Decided for all of its blocks at once, so that the
-    // division among threads does not affect results. (The second part's last tap is zero, and at infinity its value is
-    // its last tap: one product less.)
+    // division among threads does not affect results. (The second part's last tap is zero, so its value at infinity is
+    // zero: one product less.)
     bool in_triples(long steps) const {
         return parts_ == 2 && (OUTER * products_ - 1) * tiles(steps, 3 * outputs_) <=
                                   (2 * products_ - 1) * tiles(steps, outputs_);
@@ -123,7 +123,7 @@ class Convolution {
         multiply_ = &Convolution::multiply_tiles<M, N>;
     }
 
-    // Forms in which a weight is stored: each tap, the one part, or what F(3, 2) makes of two.
+    // Forms in which a weight is stored: each tap, the one part, or the F(3, 2) transform of both.
     long variants() const { return direct() ? taps_ : parts_ == 2 ? OUTER : 1; }
 
     // [product][panel][variant][channel][column]
@@ -168,7 +168,7 @@ class Convolution {
     void rows_of(const float* x, long row_stride, long first, long rows, const float** in) const {
         for (int i = 0; i < COUNT; i++) {
             const long row = first + i * dilation_;
-            in[i] = row < rows ? x + row * row_stride : zeros_.data();  // the last tiles may reach too far
+            in[i] = row < rows ? x + row * row_stride : zeros_.data();  // the last tiles may reach beyond the rows
         }
     }
 

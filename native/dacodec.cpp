@@ -10,7 +10,7 @@ namespace {
 
 thread_local std::string last_error;
 
-// A team for the length of one call.
+// A team for the duration of one call.
 struct Hired {
     std::unique_ptr<dac::Team> team;
     explicit Hired(int threads) : team(dac::Teams::take(std::max(1, threads))) {}
@@ -90,7 +90,7 @@ int32_t dac_quantize(const void* quantizer, const float* latents, int64_t frames
 int64_t dac_multiply_adds(int64_t rounds) {
     constexpr int CHAINS = 12;  // enough to hide the latency
     dac::V sums[CHAINS];
-    for (int c = 0; c < CHAINS; c++) sums[c] = dac::splat(float(c));  // all alike, some would not be computed
+    for (int c = 0; c < CHAINS; c++) sums[c] = dac::splat(float(c));  // if all were equal, some would be optimised away
     const dac::V factor = dac::splat(float(rounds) * 1e-12f), term = dac::splat(1e-9f);
     for (int64_t i = 0; i < rounds; i++)
 #pragma GCC unroll 16

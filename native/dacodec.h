@@ -7,7 +7,7 @@
 // A row has as many floats as the layer's width: the channels, padded with zeros to a multiple of 16. Only audio
 // has one float per row.
 //
-// Every function may be called from several threads at once, with states of their own.
+// Every function may be called from several threads at once, each with its own states.
 #pragma once
 
 #include <stdint.h>
@@ -27,11 +27,11 @@ struct dac_winograd {
     const double *at, *g, *bt;
 };
 
-// One layer, with PyTorch's weights as they are; they are copied. Pointers that do not apply are null.
+// One layer, with PyTorch's weights unchanged; they are copied. Pointers that do not apply are null.
 struct dac_layer {
-    int32_t kind, activation;              // activation: what is done to the outputs
+    int32_t kind, activation;              // activation: applied to the outputs
     int32_t in_channels, out_channels;
-    int32_t in_width, out_width;           // floats a row
+    int32_t in_width, out_width;           // floats per row
     int32_t kernel, stride, dilation, padding;
     const struct dac_winograd* winograd;   // null: direct
     const float *weight, *bias;            // [out, in, kernel]; DAC_UP: [in, out, kernel]
@@ -44,7 +44,7 @@ struct dac_quantizer_weights {
     int32_t n_codebooks, codebook_size, codebook_dim, hidden_size, in_width;
     const float *in_proj, *in_bias;  // [n * d, hidden_size], [n * d]
     const float *codebooks, *directions;  // [n, size, d]; the second of norm 1
-    // [n, d + 1, n * d]: what the codebook vector that was chosen, and a 1 after it, takes from all projections.
+    // [n, d + 1, n * d]: what a chosen codebook vector, followed by a 1, subtracts from all projections.
     const float* feedback;
 };
 
@@ -60,8 +60,8 @@ DAC_EXPORT void* dac_network(const struct dac_layer* layers, int32_t count, int3
 DAC_EXPORT void dac_network_free(void* network);
 DAC_EXPORT int64_t dac_state_bytes(const void* network);
 DAC_EXPORT void dac_state_init(const void* network, void* state);
-// Rows written to `out`, of which there is room for `capacity`; -1 on failure. With `end` the signal is over: the
-// zero padding after it is pushed through, and the state becomes invalid.
+// Returns the number of rows written to `out`, which has room for `capacity`; -1 on failure. With `end` the signal is
+// over: the zero padding after it is pushed through, and the state becomes invalid.
 DAC_EXPORT int64_t dac_push(void* network, void* state, const float* in, int64_t rows, float* out,
                             int64_t capacity, int32_t end, int32_t threads);
 

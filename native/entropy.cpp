@@ -1,5 +1,5 @@
-// The entropy coder of files, docs/format.md, "Entropy coding": the same integers as container/entropy.py, one packet and one
-// bit after the other. A library of its own, since it uses no special instructions. Called by container/compiled.py.
+// The entropy coder of files, docs/format.md, "Entropy coding": the same integers as container/entropy.py, one packet and
+// one bit after the other. A separate library, since it uses no special instructions. Called by container/compiled.py.
 //
 // Shapes: K codebooks, P packets, N symbols of each, w bits of a code, D dimensions, S the most sources of a codebook.
 
@@ -14,7 +14,7 @@
 #define DAC_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-// A prior, checked by the caller: lags are not negative, sources below their codebook or before their symbol.
+// A prior, checked by the caller: lags are not negative, and sources are below their codebook or before their symbol.
 struct dac_prior {
     int32_t width, dimensions, max_sources;
     const uint8_t* rate;               // [K][w]
@@ -63,7 +63,7 @@ class Decoder {
     uint64_t value_ = 0, range_ = FULL;
 };
 
-// Writes two bytes a decision at most, and four at the end.
+// Writes at most two bytes per decision, and four at the end.
 class Encoder {
   public:
     explicit Encoder(uint8_t* out) : begin_(out), end_(out) {}
@@ -85,7 +85,7 @@ class Encoder {
         return one;
     }
 
-    // The number in the range that ends in the most zero bytes, without them; gives the length of all.
+    // Writes the number in the range that ends in the most zero bytes, without those; returns the total length.
     int64_t finish() {
         uint64_t number = 0;
         for (int zeros = 32; zeros >= 0; zeros -= 8) {
@@ -116,8 +116,8 @@ class Trees {
         : prior_(prior), channels_(channels), size_(1 << prior.width), context_(prior.dimensions),
           state_(prior.bias, prior.bias + int64_t(n_codebooks) * size_) {}
 
-    // The code of symbol n of codebook k, through a Decoder or Encoder. ``codes`` holds those of the packet's first codebook,
-    // those of the next are ``stride`` further on.
+    // Codes symbol n of codebook k through a Decoder or Encoder. ``codes`` points to those of the packet's first codebook;
+    // those of the next codebook are ``stride`` further on.
     template <class Coder>
     uint16_t code(Coder& coder, int32_t k, int64_t n, const uint16_t* codes, int64_t stride, uint16_t known) {
         gather(k, n, codes, stride);
@@ -137,7 +137,7 @@ class Trees {
     }
 
   private:
-    // What is known, as the sum of the sources' vectors.
+    // The context: the sum of the sources' vectors.
     void gather(int32_t k, int64_t n, const uint16_t* codes, int64_t stride) {
         std::fill(context_.begin(), context_.end(), 0);
         for (int32_t s = 0; s < prior_.n_sources[k]; s++) {
@@ -164,8 +164,8 @@ class Trees {
 
 }  // namespace
 
-// Decodes segments [K][P], one after the other in ``data``, each ``sizes`` bytes long, into ``codes`` [K][P][N]. Where a
-// size is negative the codes are there already. False for want of memory.
+// Decodes segments [K][P], one after the other in ``data``, each ``sizes`` bytes long, into ``codes`` [K][P][N]. If a
+// size is negative, the codes are already there. False if memory runs out.
 DAC_EXPORT int32_t dac_decode_segments(const struct dac_prior* prior, const uint8_t* data, const int64_t* sizes,
                                        uint16_t* codes, int32_t n_codebooks, int32_t n_packets, int64_t n_symbols,
                                        int32_t channels) try {
@@ -191,7 +191,7 @@ DAC_EXPORT int32_t dac_decode_segments(const struct dac_prior* prior, const uint
 }
 
 // Encodes ``codes`` [K][P][N] into ``data`` [K][P], each ``capacity`` bytes of which ``sizes`` [K][P] are used. A capacity of
-// 2 * N * w + 4 always suffices. False for want of memory.
+// 2 * N * w + 4 is always enough. False if memory runs out.
 DAC_EXPORT int32_t dac_encode_segments(const struct dac_prior* prior, const uint16_t* codes, uint8_t* data,
                                        int64_t* sizes, int64_t capacity, int32_t n_codebooks, int32_t n_packets,
                                        int64_t n_symbols, int32_t channels) try {

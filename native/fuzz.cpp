@@ -1,5 +1,5 @@
-// Random networks and pushes, for the sanitizers (make sanitize): every result is also compared with the same
-// signal in one push on one thread, which it has to equal to the last bit where no Winograd tile moves.
+// Random networks and pushes, for the sanitizers (make sanitize): every result is also compared with that of
+// the same signal in one push on one thread. They must be equal to the last bit where no Winograd tile moves.
 #define DAC_TARGET "fuzz"
 #include "dacodec.cpp"
 #include "entropy.cpp"
@@ -19,7 +19,7 @@ long below(long n) { return long(rng() % (unsigned long)n); }
 
 long padded_width(long channels) { return (channels + 15) / 16 * 16; }
 
-// Random matrices of the right sizes: a sanitizer does not mind, and threads must not show either.
+// Random matrices of the right sizes: a sanitizer does not care, and results must not depend on threads either.
 struct Matrix {
     std::vector<double> at, g, bt;
     dac_winograd matrices;
@@ -30,7 +30,7 @@ struct Matrix {
     }
 };
 
-// Exactly as many floats as a layer may read, so that one too many is found.
+// Exactly as many floats as a layer may read, so that reading one too many is detected.
 std::vector<float>& values(std::vector<std::vector<float>>& held, long count) {
     held.emplace_back(count);
     for (float& x : held.back()) x = float(below(2000)) / 1000 - 1;
@@ -119,7 +119,7 @@ void try_network() {
     const auto& in = values(held, model.layers[0].in_width * (1 + below(below(4) ? 60 : 3000)));
     const auto whole = run(network, model, in, 1, 1);
     check(same(run(network, model, in, 1, int(2 + below(15))), whole), "threads show");
-#if !defined(__SANITIZE_THREAD__)  // which does not know of processes that fork beside threads
+#if !defined(__SANITIZE_THREAD__)  // which does not support forking with threads
     const pid_t child = fork();
     if (!child) _exit(same(run(network, model, in, 1, 3), whole) ? 0 : 1);
     int status = 1;
@@ -154,7 +154,7 @@ void try_quantizer() {
     dac_quantizer_free(quantizer);
 }
 
-// What is coded comes back, and garbage decodes to something; arrays are exactly as long as they must be.
+// Codes survive the round trip, and garbage decodes to something; arrays have exactly the required length.
 void try_entropy_coder() {
     const int w = 1 + below(6), d = 1 + below(9), sources = below(4), n_codebooks = 1 + below(4), size = 1 << w;
     const int channels = 1 + below(3), packets = 1 + below(3);

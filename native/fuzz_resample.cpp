@@ -1,5 +1,5 @@
-// Random ratios, signals and cuts, for the sanitizers (make sanitize): outputs in parts, of no more inputs than they
-// need, have to equal those of the whole to the last bit, and those of a sum in float64 nearly.
+// Random ratios, signals and cuts, for the sanitizers (make sanitize): outputs computed in parts, from no more
+// inputs than they need, must equal those of the whole to the last bit, and nearly those of a sum in float64.
 #include "resample.cpp"
 
 #include <cmath>
@@ -18,7 +18,7 @@ void check(bool right, const char* what) {
     if (!right) std::printf("%s\n", what), std::exit(1);
 }
 
-// Exactly as many as may be read, so that one too many is found.
+// Exactly as many as may be read, so that reading one too many is detected.
 template <class T>
 std::vector<T> random(int64_t n) {
     std::vector<T> values(n);
@@ -26,7 +26,7 @@ std::vector<T> random(int64_t n) {
     return values;
 }
 
-// A filter for one ratio, in either form; taps at instants between two steps of the curves are not known here.
+// A filter for one ratio, in either form; this test does not compute taps between two steps of the curves.
 struct Filter {
     int64_t down, up, reach, times = 1;
     std::vector<int64_t> first;
@@ -56,7 +56,7 @@ struct Filter {
         table = {times * down, block, window, first.data(), table_taps.data()};
     }
 
-    // Outputs ``start`` to ``stop``, of a copy of no more of ``signal`` [channels][length] than they depend on.
+    // Outputs ``start`` to ``stop``, from a copy of only the part of ``signal`` [channels][length] that they depend on.
     std::vector<float> run(const std::vector<float>& signal, int64_t channels, int64_t start, int64_t stop) const {
         const int64_t length = int64_t(signal.size()) / channels;
         const int64_t origin = std::clamp<int64_t>(start * down / up - reach, -reach, length);

@@ -4,7 +4,7 @@
 //
 // Rows may overlap: a convolution that steps by one row is a product of overlapping rows.
 // Weights are packed in panels of `panel_width(n)` columns, [panel][tap][channel][column], so that they are read
-// sequentially. Each output is the sum of its terms in one order, whatever rows are computed beside it: so the
+// sequentially. Each output is the sum of its terms in a fixed order, whatever rows are computed with it, so the
 // result does not depend on how the work is divided.
 #pragma once
 
@@ -14,10 +14,10 @@ namespace dac {
 
 constexpr long SUM_TERMS = 256;
 
-// Columns of a panel: two vectors, or one where the columns are not a multiple of two.
+// Columns of a panel: two vectors, or one if the number of columns is not a multiple of two vectors.
 inline int panel_width(long columns) { return columns % (2 * W) ? W : 2 * W; }
 
-// What is applied to a sum before it is stored. Pointers are to the first row and column; null means nothing.
+// Applied to a sum before it is stored. Pointers are to the first row and column; null means not applied.
 struct Epilogue {
     const float* bias = nullptr;
     const float* add = nullptr;  // rows of `add_stride` floats
@@ -102,7 +102,7 @@ static void tile(const Factors& f, float* c, long c_stride, const Epilogue& fini
         }
 }
 
-// The last rows, fewer than a tile's.
+// The last rows, fewer than a tile.
 template <int ROWS, int VECTORS>
 static void tile_of(long rows, const Factors& f, float* c, long c_stride, const Epilogue& finish) {
     if constexpr (ROWS > 0) {

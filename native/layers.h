@@ -9,19 +9,19 @@
 
 namespace dac {
 
-// Rows of a layer that one thread computes at once, so that what it makes of them stays in its cache.
+// Rows of a layer that one thread computes at once, so that intermediate results stay in its cache.
 constexpr long BLOCK_ROWS = 216;
-constexpr long BLOCK_ROWS_WIDE = 432;  // where the weights are larger than the cache, and each use of them counts
+constexpr long BLOCK_ROWS_WIDE = 432;  // for weights larger than the cache, so that each is used more often
 constexpr long WIDE = 512;
-// Fewer rows than this for each thread: they share the columns instead.
+// With fewer rows per thread than this, threads divide the columns instead.
 constexpr long FEW_ROWS = 108;
 
-// How many rows of a given width a layer waits for: more for narrow ones, or threads would synchronise too often.
+// How many rows of a given width a layer waits for: more for narrow rows; otherwise threads synchronise too often.
 inline long chunk_rows(long width) { return std::clamp(110592 / width, 1728L, 6912L); }
 
 inline long round_up(long x, long unit) { return (x + unit - 1) / unit * unit; }
 
-// Floats that a layer needs for a number of steps, besides its inputs and outputs.
+// Buffer space in floats that a layer needs for a number of steps, besides its inputs and outputs.
 struct Needs {
     size_t snaked = 0, expanded = 0, hidden = 0, products = 0;
     void cover(const Needs& other) {
@@ -39,7 +39,7 @@ struct Room {
           products(floats(n.products)) {}
 };
 
-// A buffer for each thread, and one that they share.
+// A buffer for each thread, and a shared one.
 struct Rooms {
     Room shared;
     std::vector<Room> own;
@@ -62,12 +62,12 @@ struct Shares {
     }
 };
 
-// Offsets of the channels, `stride` apart, and none for those that pad them to `width`.
+// Offsets of the channels, `stride` apart, and none for those that pad to `width`.
 inline void append(std::vector<long>& offsets, long channels, long width, long stride, long first = 0) {
     for (long c = 0; c < width; c++) offsets.push_back(c < channels ? first + c * stride : Weights::NONE);
 }
 
-// A bias of `channels` values, with zeros up to `width`.
+// A bias of `channels` values, padded with zeros to `width`.
 inline std::vector<float> padded(const float* values, long channels, long width) {
     std::vector<float> v(width, 0.0f);
     std::copy(values, values + channels, v.begin());
@@ -103,18 +103,18 @@ class Layer {
     long in_width, out_width;
     long rows_in = 1, rows_out = 1, span = 1;
     long padding = 0;  // zero rows before the signal's first and after its last
-    long trim = 0;     // rows to drop of what is made first and last
-    long chunk = 1;    // most steps of one run, and how many are waited for while more may come
+    long trim = 0;     // rows to drop from the first and last outputs
+    long chunk = 1;    // most steps of one run, and how many to wait for while more may come
 
-    // The number of steps that the rows suffice for.
+    // The number of steps that the rows are enough for.
     long steps(long rows) const { return rows < span ? 0 : (rows - span) / rows_in + 1; }
     virtual Needs needs(long steps) const = 0;
     virtual void run(const float* x, long steps, float* y, Team& team, Rooms& rooms) const = 0;
     virtual long block() const = 0;  // most steps that one thread computes at once
 };
 
-// A plain, strided or transposed convolution. With a kernel of 2 * stride the last two are convolutions of two
-// taps, stepping by one, over rows taken together: `stride` rows of the input make one that is `stride` times as
+// A plain, strided or transposed convolution. With a kernel of 2 * stride the latter two are convolutions of two
+// taps, stepping by one, over grouped rows: `stride` rows of the input form one that is `stride` times as
 // wide, or one row of the output is cut into `stride`.
 class ConvLayer : public Layer {
   public:
@@ -131,7 +131,7 @@ class ConvLayer : public Layer {
         const long in_stride = up ? l.out_channels * l.kernel : l.kernel;
         const long out_stride = up ? l.kernel : l.in_channels * l.kernel;
         Weights weights{l.weight, {}, {}, {}};
-        // Transposed: the row before gives its last taps, the row itself its first.
+        // Transposed: the row before uses the last taps, the row itself the first.
         for (long tap = 0; tap < taps; tap++) weights.taps.push_back(up ? (1 - tap) * l.stride : tap * rows_in);
         for (long row = 0; row < rows_in; row++) append(weights.channels, l.in_channels, in_width, in_stride, row);
         for (long row = 0; row < rows_out; row++) append(weights.columns, l.out_channels, out_width, out_stride, row);

@@ -24,7 +24,7 @@ struct Free {
 
 using Floats = std::unique_ptr<float[], Free>;
 
-// Large blocks ask for huge pages: weights are read in long strides, and 4 KiB pages would miss the TLB.
+// Large blocks request huge pages: weights are read in long strides, and 4 KiB pages would miss the TLB.
 inline Floats floats(size_t count) {
     const size_t huge = size_t(1) << 21;
     const size_t align = count * sizeof(float) >= huge ? huge : 64;

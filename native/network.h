@@ -1,9 +1,9 @@
 // A chain of layers over a stream of rows.
 //
 // Between two layers is a queue of rows. A layer runs when its queue holds a full chunk, and passes its outputs on
-// at once: so a signal of any length passes through in pieces that stay in the cache, memory does not grow with its
+// at once. So a signal of any length passes through in pieces that stay in the cache, memory does not grow with its
 // length, and a push of a few rows runs the same code as a push of an hour. At the end of a push every layer runs on
-// what it has; the rows that later steps will read again are kept in the state.
+// whatever rows it has; those that later steps will read again are kept in the state.
 #pragma once
 
 #include "layers.h"
@@ -27,8 +27,8 @@ class Network {
         for (int i = 0; i < count; i++) layers_.push_back(make_layer(layers[i], team));
     }
 
-    // A state: of each layer the number of rows kept and of rows still to drop, then the rows. A multiple of eight
-    // bytes, so that states may lie one after the other.
+    // A state: for each layer the number of rows kept and of rows still to drop, then the rows. A multiple of eight
+    // bytes, so that states can be stored one after the other.
     size_t state_bytes() const {
         size_t bytes = 0;
         for (const auto& layer : layers_) bytes += 2 * sizeof(int64_t) + kept_bytes(*layer);
@@ -91,7 +91,7 @@ class Network {
             }
         }
 
-        // Where rows for layer i are to be written.
+        // Where to write rows for layer i.
         float* tail(size_t i) {
             Workspace::Queue& q = queue(i);
             const long width = layer(i).in_width;
@@ -120,7 +120,7 @@ class Network {
             }
         }
 
-        // Layer i on full chunks, or on all it has; `trim` rows of the very last are dropped.
+        // Runs layer i on full chunks, or on all rows it has; `trim` of the very last rows are dropped.
         void run(size_t i, bool all, long trim) {
             const Layer& l = layer(i);
             Workspace::Queue& q = queue(i);

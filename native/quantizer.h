@@ -63,7 +63,7 @@ class Quantizer {
     }
 
   private:
-    // The code nearest in direction; the first of equals. |c|^2 - 2 c.x / |x| is the squared distance, less 1.
+    // The code nearest in direction; the first wins a tie. |c|^2 - 2 c.x / |x| is the squared distance, less 1.
     long search(long i, const float* x) const {
         float norm = 0;
         for (long j = 0; j < dim_; j++) norm += x[j] * x[j];
@@ -83,7 +83,7 @@ class Quantizer {
             const long candidate = long(where[w]) + w;
             if (best[w] < least || (best[w] == least && candidate < code)) least = best[w], code = candidate;
         }
-        return std::min(code, size_ - 1);  // of nan, any
+        return std::min(code, size_ - 1);  // any code for NaN
     }
 
     void take_from(float* p, long i, long code, long n_used) const {

@@ -1,11 +1,10 @@
 // Sampling rate conversion: the sums of audio/resampling.py, sixteen outputs at once. Called by audio/compiled.py.
 //
-// Sixteen outputs in a row read nearly the same inputs, so all of them read one window that holds those of each, with
-// zeros among their taps where an input is not theirs; an input times a row of taps is then one step of all sixteen sums.
-// Where a group of outputs begins depends on their numbers alone, and the terms of a sum are added one by one in one
-// order: from both ends of the window to its middle, where the large taps are, so that few roundings are of large
-// sums. Hence the same bytes however the signal is cut and whatever the instruction set (setup.py forbids fused
-// multiply-adds).
+// Sixteen consecutive outputs read nearly the same inputs, so all of them read one window that covers them all, with zero
+// taps where an output does not use an input. An input times a row of taps is then one step of all sixteen sums.
+// Where a group of outputs starts depends only on their numbers, and the terms of a sum are added in a fixed order: from
+// both ends of the window to its middle, where the large taps are, so that few roundings affect large sums. Hence the
+// bytes are the same however the signal is cut and for every instruction set (setup.py forbids fused multiply-adds).
 #include <stdint.h>
 
 #include <algorithm>
@@ -20,15 +19,15 @@
 #define DAC_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-// Where the taps repeat after few outputs: all of them, as one table. ``up`` outputs make a block.
+// All taps as one table, if they repeat after few outputs. ``up`` outputs make a block.
 struct dac_resample_table {
     int64_t down, up;      // inputs and outputs of a block
     int64_t window;        // inputs that a group of 16 outputs reads
-    const int64_t* first;  // [ceil(up / 16)] the first of them, counted from the block's first input
+    const int64_t* first;  // [ceil(up / 16)] the first input of each group, counted from the block's first input
     const float* taps;     // [ceil(up / 16)][window][16]
 };
 
-// Where they do not: taps of instants between two inputs, close enough for a cubic to give those of any other.
+// If they do not: taps at instants between two inputs, close enough for cubic interpolation of all others.
 struct dac_resample_curves {
     int64_t down, up;    // input and output rates in lowest terms
     int64_t reach;       // inputs to each side of an output's instant
@@ -36,7 +35,7 @@ struct dac_resample_curves {
     const double* taps;  // [steps + 1][2 * reach + 1]
 };
 
-// Part of a signal: samples [channels][length], the first of which has the number ``origin``; around it are zeros.
+// Part of a signal: samples [channels][length], the first of which is number ``origin``, surrounded by zeros.
 struct dac_resample_input {
     const float* samples;
     int64_t channels, length, origin;
@@ -61,7 +60,7 @@ constexpr int TOGETHER = 4;  // groups that share each load of taps
 #else
 constexpr int TOGETHER = 2;  // 16 registers of 4 lanes: 8 sums, a row of taps, an input, a product
 #endif
-constexpr int64_t STRETCH = 1 << 14;  // inputs that stay in the cache while one group's taps after the other pass
+constexpr int64_t STRETCH = 1 << 14;  // inputs that stay in the cache while the groups' taps pass by
 
 using Lanes = float[LANES];
 
@@ -92,7 +91,7 @@ void sum_groups(const float* taps, int64_t window, const float* const* inputs, L
         for (int v = 0; v < VECTORS; v++) store(outputs[g] + v * dac::W, left[g][v] + right[g][v]);
 }
 
-// Windows of a channel's inputs: in place, or copied with zeros where they go beyond the samples.
+// Windows of a channel's inputs: in place, or copied with zeros where they reach beyond the samples.
 class Windows {
   public:
     Windows(const dac_resample_input& input, int64_t window)
@@ -116,7 +115,7 @@ class Windows {
     std::vector<float> copies_;
 };
 
-// The first ``n`` lanes, of which number 0 is output ``first``, as far as they are asked for.
+// Stores those of the first ``n`` lanes that are requested; lane 0 is output ``first``.
 void put(const Lanes& lanes, int64_t n, int64_t channel, int64_t first, const dac_resample_output& output) {
     const int64_t from = std::max(first, output.start), to = std::min(first + n, output.stop);
     float* samples = output.samples + channel * (output.stop - output.start);
@@ -155,7 +154,7 @@ void resample_by_table(const dac_resample_table& table, const dac_resample_input
             }
 }
 
-// The taps of one output, which stands ``phase`` behind an input, into one lane of a table.
+// Writes the taps of one output, ``phase`` after an input, into one lane of a table.
 void interpolate(const dac_resample_curves& curves, double phase, float* lane) {
     const int64_t size = 2 * curves.reach + 1;
     const double place = phase * double(curves.steps);
@@ -193,7 +192,7 @@ void resample_by_curves(const dac_resample_curves& curves, const dac_resample_in
 
 }  // namespace
 
-// The best of the libraries that are built of this source, for this processor.
+// The best library built from this source for this processor.
 DAC_EXPORT const char* dac_resample_best_target(void) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
@@ -204,7 +203,7 @@ DAC_EXPORT const char* dac_resample_best_target(void) {
     return "generic";
 }
 
-// The outputs asked for. False for want of memory.
+// Computes the requested outputs. False if memory runs out.
 DAC_EXPORT int32_t dac_resample_by_table(const struct dac_resample_table* table,
                                          const struct dac_resample_input* input,
                                          const struct dac_resample_output* output) try {

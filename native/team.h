@@ -1,10 +1,10 @@
-// A team of threads that share out the pieces of one computation after another.
+// A team of threads that divides one computation after another into pieces.
 //
-// The pieces are the same whatever the team's size, and no piece adds to another's result: one thread or many
+// The pieces are the same for every team size, and no piece adds to another's result, so one thread or many
 // give the same bytes. Any awake thread claims the next piece, and a computation is over when its pieces are done:
 // a thread that is not scheduled has claimed none and delays nobody. One preempted in the middle of a piece does
 // delay the others. That happens when other programs want the processors, and then the caller works alone for a while.
-// Teams are kept for the next call; a forked child forgets its parent's, whose threads it does not have.
+// Teams are kept for the next call; a forked child discards its parent's, whose threads it does not have.
 #pragma once
 
 #include <algorithm>
@@ -25,8 +25,8 @@ namespace dac {
 
 using Clock = std::chrono::steady_clock;
 
-// Whether other programs keep the processors so busy that our threads do more harm than good: so it is if the caller
-// waits for its last piece far longer than a piece takes, with little gained before. The threads are tried again
+// Whether other programs keep the processors so busy that our threads do more harm than good. That is assumed if the
+// caller waits for its last piece far longer than a piece takes, with little gained before. The threads are tried again
 // after a delay, which grows as long as that fails.
 class Crowd {
   public:
@@ -41,7 +41,7 @@ class Crowd {
     }
 
   private:
-    static constexpr Clock::duration WAKING = std::chrono::microseconds(300);  // a thread may take as long to wake
+    static constexpr Clock::duration WAKING = std::chrono::microseconds(300);  // a thread may take this long to wake
     static constexpr Clock::duration SHORT = std::chrono::milliseconds(5), LONG = std::chrono::milliseconds(160);
     Clock::time_point until_{};
     Clock::duration while_{};
@@ -61,7 +61,7 @@ class Team {
 
     int size() const { return size_; }
 
-    // f(piece, worker) for every piece from 0 to count - 1; back when all are done.
+    // Runs f(piece, worker) for every piece from 0 to count - 1; returns when all are done.
     template <class F>
     void each(long count, F f) {
         if (size_ == 1 || count <= 1 || crowd_.is_dense()) {
@@ -96,7 +96,7 @@ class Team {
         }
     }
 
-    // All pieces that this thread gets hold of, and their number.
+    // Runs all pieces that this thread can claim; returns their number.
     long take(int worker) {
         long made = 0, count = 0;
         for (uint64_t left = left_.load(); left & PIECES;) {
@@ -111,7 +111,7 @@ class Team {
         return made;
     }
 
-    // Wait until ready: spin briefly, which reacts faster, then sleep, since others may need the processor.
+    // Wait until ready: spin briefly, which reacts faster, then sleep, because others may need the processor.
     template <class Ready>
     void wait(std::atomic<int>& sleepers, std::condition_variable& bell, Ready ready) {
         for (int spins = 0; spins < SPINS; spins++) {
@@ -121,7 +121,7 @@ class Team {
 #endif
         }
         std::unique_lock<std::mutex> lock(mutex_);
-        sleepers.fetch_add(1);  // before the last check: who changes the condition looks for sleepers afterwards
+        sleepers.fetch_add(1);  // before the last check: whoever changes the condition looks for sleepers afterwards
         bell.wait(lock, ready);
         sleepers.fetch_sub(1);
     }
@@ -146,8 +146,8 @@ class Team {
     Crowd crowd_;
 };
 
-// Guards what calls take and give back: teams here, workspaces in network.h. Held across a fork, so that the
-// child finds both whole.
+// Guards what calls take and return: teams here, workspaces in network.h. Held across a fork, so that the
+// child finds both intact.
 inline std::mutex& shelf_mutex() {
     static std::mutex* mutex = new std::mutex;
     return *mutex;

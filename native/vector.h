@@ -1,6 +1,6 @@
 // One vector of W floats, in GCC's and Clang's vector types, and the functions the network needs of it.
 //
-// This source knows no instruction set: it is compiled once for each (see setup.py), and W and the number of
+// This source names no instruction set: it is compiled once for each (see setup.py), and W and the number of
 // registers follow from the compiler's target.
 #pragma once
 
@@ -22,7 +22,7 @@ typedef float V __attribute__((vector_size(W * sizeof(float))));
 
 #define DAC_INLINE static inline __attribute__((always_inline))
 
-// Copies rather than casts: no alignment is asked for, and no aliasing rule is broken.
+// Copies rather than casts: no alignment is required, and no aliasing rule is broken.
 DAC_INLINE V load(const float* p) {
     V v;
     std::memcpy(&v, p, sizeof v);
@@ -31,7 +31,7 @@ DAC_INLINE V load(const float* p) {
 
 DAC_INLINE void store(float* p, V v) { std::memcpy(p, &v, sizeof v); }
 
-DAC_INLINE V splat(float x) { return x - V{}; }  // less zero is exact, so that nothing is computed
+DAC_INLINE V splat(float x) { return x - V{}; }  // subtracting zero is exact, so nothing is computed
 
 DAC_INLINE V smaller(V a, V b) { return a < b ? a : b; }
 
@@ -47,7 +47,7 @@ DAC_INLINE float sum(V v) {
 // polynomial of degree 9 gives the sine to one unit in the last place.
 DAC_INLINE V snake(V x, V a, V inverse_a) {
     const V t = a * x;
-    const V big = splat(12582912.0f);  // 1.5 * 2^23: adding and taking it away rounds to an integer
+    const V big = splat(12582912.0f);  // 1.5 * 2^23: adding and subtracting it rounds to an integer
     const V k = (t * 0.318309886183790672f + big) - big;
     V r = t - k * 3.140625f;  // pi in three parts, the first two short enough for exact products
     r = r - k * 9.67502593994140625e-4f;

@@ -4,10 +4,10 @@
 // Outputs y_t = sum_j g_j x_(t+j) are the transpose of a product of polynomials, and a product of degree N - 1 is
 // known from its values at N points. So  y = A' [ (G g) * (B' x) ]  with matrices that follow from the points
 // alone. They come from Python (engine/native/winograd.py), computed in fractions. G g is done once, with the weights;
-// B' x and A' (.) are below, for W channels at a time.
+// B' x and A' (.) are computed here, for W channels at a time.
 //
-// The points are 0, +p, -p, ..., one more, infinity. Zero and infinity make zeros in the matrices, which are left
-// out, and the columns of A' for +p and -p differ only in the signs of their odd rows.
+// The points are 0, +p, -p, ..., one more, infinity. Zero and infinity produce zeros in the matrices, which are
+// skipped, and the columns of A' for +p and -p differ only in the signs of their odd rows.
 #pragma once
 
 #include <vector>
@@ -25,7 +25,7 @@ struct Matrices {
     int points() const { return outputs + taps - 1; }
 };
 
-// A matrix with each coefficient W times over, to be read as a vector.
+// A matrix with each coefficient repeated W times, to be read as a vector.
 struct Splatted {
     std::vector<float> values;
     int columns = 0;
@@ -75,7 +75,7 @@ DAC_INLINE void transform_output(const Splatted& at, const V* p, V* y) {
     }
 }
 
-// F(3, 2) over the points 0, infinity, 1, -1, with sums and differences alone: four inputs to four factors, and
+// F(3, 2) over the points 0, infinity, 1, -1, using only sums and differences: four inputs to four factors, and
 // four products to three outputs. The weights' side is g0, g1, (g0 + g1) / 2, (g0 - g1) / 2.
 enum Outer { ZERO, INFINITE, PLUS, MINUS, OUTER };
 

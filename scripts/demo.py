@@ -1,4 +1,4 @@
-"""What `make demo` runs: a real recording to a few kbit/s and back, with the built-in model, offline."""
+"""The tour of `make demo`: a real recording to a few kbit/s and back, with the built-in model, offline."""
 
 from __future__ import annotations
 

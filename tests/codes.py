@@ -4,16 +4,14 @@ Two implementations of the same model round differently, and a latent that lies 
 entries may then fall to either. The rule that tells this from an error:
 
 - Computed in float64, the codes are identical.
-- Computed in fp32, the latents agree within 1e-5 of their rms, or within what the caller says that fp32 itself is
-  off on the machine at hand (rounding.py). In a frame whose codes differ, only the first
-  codebook that differs is judged, since what follows quantises another residual: in float64, the two
-  candidates must be nearly as far from the projected residual as each other (squared distances between unit
-  vectors, which is what the search compares, less than 1e-4 apart). And fewer than 1 frame in 10,000 may be
-  affected.
+- Computed in fp32, the latents agree within 1e-5 of their rms, or within the caller's figure for fp32's own error on
+  this machine (rounding.py). In a frame whose codes differ, only the first codebook that differs is judged, since
+  later ones quantise another residual: in float64, the two candidates must be almost equally far from the projected
+  residual (squared distances between unit vectors, which the search compares, less than 1e-4 apart). Fewer than 1
+  frame in 10,000 may be affected.
 
-How rare is that for a clip of fewer than 10,000 frames? One frame would be too many, so a comparison on its
-own allows none. A test over many clips adds their agreements up and asserts on the sum, where the count is
-over everything that the test compared; every other part of the rule is checked clip by clip.
+In a clip of fewer than 10,000 frames even one would be too many, so a single comparison allows none. A test over many
+clips adds up their agreements and asserts the rate on the sum; the rest of the rule is checked clip by clip.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ FRAMES_PER_AFFECTED_FRAME = 10_000
 
 @dataclass(frozen=True)
 class CodeAgreement:
-    """What a comparison that kept the rule found: near-ties are the only differences left."""
+    """The result of a comparison that kept the rule: only near-ties differ."""
 
     frames: int = 0
     affected_frames: int = 0
@@ -74,7 +72,7 @@ def compare_codes(
     state: Mapping[str, torch.Tensor],
     max_latent_error: float = MAX_LATENT_ERROR,
 ) -> CodeAgreement:
-    """Assert everything but the rareness, which the caller asserts on the sum of its comparisons.
+    """Assert everything but the rate, which the caller asserts on the sum of its comparisons.
 
     Args:
         codes, reference_codes: [B, K, F], any integer dtype; K may be less than the model's codebooks.

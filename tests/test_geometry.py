@@ -1,4 +1,4 @@
-"""Receptive fields and look-ahead against the model itself, and against what is known of the released models."""
+"""Receptive fields and look-ahead against the model itself, and against known figures of the released models."""
 
 import math
 
@@ -33,7 +33,7 @@ SHAPES = [(2, 4, 8, 8), (2, 4, 5, 8), (3, 5), (2, 3, 5, 7), (4,), (1, 2, 1, 3, 2
 
 @pytest.mark.parametrize("ratios", SHAPES)
 def test_receptive_fields_are_the_models(ratios):
-    """The gradient of one output reaches exactly the inputs that geometry names."""
+    """The gradient of one output reaches exactly the inputs that geometry states."""
     config = DacConfig(
         encoder_hidden_size=2,
         decoder_hidden_size=2 * 2 ** len(ratios),

@@ -1,4 +1,4 @@
-"""The golden files of the format through the codec: the tiny model that coded them still decodes, and codes, the same."""
+"""The golden files of the format: the tiny model that coded them still decodes and codes them identically."""
 
 from pathlib import Path
 
@@ -42,19 +42,20 @@ def test_golden_files_are_decoded_to_the_same_audio(codec, name):
 
 def test_a_golden_recording_that_was_cut_off_is_decoded_up_to_the_cut(codec):
     audio = codec.decode(load("speech-cut", conceal=True))
-    far = audio.shape[1] - 16 * codec.model.hop_length  # where the decoder sees nothing of what is missing
+    # Beyond the decoder's receptive field around the missing part.
+    far = audio.shape[1] - 16 * codec.model.hop_length
     assert audio.shape == (1, 72 * 32)
     expected = np.load(GOLDEN / "speech.npy")[:, :far]
     np.testing.assert_allclose(audio[:, :far], expected, rtol=0, atol=1e-5, err_msg=FROZEN)
 
 
 def test_golden_speech_is_coded_the_same(codec):
-    """No promise of the format: but noise of 1e-4 of each sample changes no code of this clip, so nothing else may."""
+    """Not a promise of the format. But noise of 1e-4 of each sample changes no code of this clip, so nothing else may."""
     speech = read(CLIP).samples[:1, 3200:6400]
     np.testing.assert_array_equal(codec.encode(speech, 16000).codes, load("speech-raw").codes)
 
 
-# Files name the model and the prior that coded them: what was ever released goes on being shipped.
+# Files name the model and the prior that coded them, so everything ever released keeps being shipped.
 SHIPPED = {"small-3": "83413450902aa71b"}
 
 

@@ -1,4 +1,4 @@
-"""Outputs that are whole or not there, that replace no input, and what killed processes leave."""
+"""Outputs are complete or absent and replace no input; leftovers of killed processes."""
 
 import os
 import signal
@@ -104,7 +104,7 @@ def test_long_names(name):
     assert names() == [name]
 
 
-# What killed processes leave
+# Leftovers of killed processes
 
 WRITER = """
 import sys, time
@@ -136,7 +136,7 @@ def test_what_a_killed_process_left_is_removed_and_what_is_being_written_is_not(
     killed.kill()
     assert ended(killed) == -signal.SIGKILL
     assert len(names()) == 2
-    with new_file("c.dacz"):  # the next to write in the folder
+    with new_file("c.dacz"):  # the next writer in the folder
         assert len(names()) == 2  # of b and c
     assert ended(alive) == 0
     assert names() == ["b.dacz", "c.dacz"]
@@ -152,16 +152,16 @@ def test_whose_files_are_taken_for_left(monkeypatch):
     gone, here, there = unused_number(), files._HOST, "00000000"
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     left = [
-        f".a.dacz.{gone}.part",  # as version 0.1 called them
+        f".a.dacz.{gone}.part",  # as named by version 0.1
         f".step-00000001.pt.{gone}.part",
         f".a.png.{here}01234567.{gone}.part",
-        f".a.png.{here}01234567.{os.getpid()}.part",  # a namesake's before us
+        f".a.png.{here}01234567.{os.getpid()}.part",  # an earlier process with our id
         f".old.png.{there}01234567.{gone}.part",
     ]
     kept = [
         f".a.png.{here}01234567.{other.pid}.part",
-        f".a.png.{there}01234567.{gone}.part",  # another machine's, perhaps at work
-        f"a.png.{here}01234567.{gone}.part",  # not hidden: somebody else's
+        f".a.png.{there}01234567.{gone}.part",  # another machine's, perhaps still running
+        f"a.png.{here}01234567.{gone}.part",  # not hidden: not ours
         ".holiday.2019.part",
         f".a.png.{gone}.part",
         f".a.dacz.{gone}.partial",

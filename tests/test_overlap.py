@@ -1,4 +1,4 @@
-"""Work in two threads: in order, bounded, and over when either side is."""
+"""Work in two threads: in order, bounded, and over when either side ends."""
 
 import threading
 from itertools import count
@@ -55,7 +55,7 @@ def test_no_more_is_made_ahead_than_asked_for(n):
     with ahead(make(), n) as blocks:
         for used in range(20):
             assert next(blocks) == used
-            # The one used, those that wait, and the next in hand.
+            # The one in use, those that wait, and the next one.
             while len(made) < used + n + 2:
                 assert pulled.acquire(timeout=60)
             assert len(made) == used + n + 2
@@ -67,7 +67,7 @@ def test_behind_waits_for_whoever_uses():
     def make():
         for i in range(10):
             made.append(i)
-            if i == 3:  # two wait, one is in use: only that this one is asked for shows that nothing hangs
+            if i == 3:  # two wait, one is in use: being asked for this one shows that nothing hangs
                 go.set()
             yield i
 
@@ -106,7 +106,7 @@ def test_an_error_in_using_ends_the_making():
 
     with pytest.raises(Bad):
         behind(use, count())
-    assert behind(next, count()) == 0  # as does having enough
+    assert behind(next, count()) == 0  # so does a consumer that stops early
 
 
 def test_an_error_in_making_is_no_end_to_whoever_uses():

@@ -1,4 +1,4 @@
-"""The house's rules: who may import whom, and that importing does no work."""
+"""The structure of the package: which module may import which, and importing does no work."""
 
 import ast
 import subprocess
@@ -39,7 +39,7 @@ LEVELS = {
     "__main__": 8,
 }
 
-# Inside a room: a file imports only what stands further left.
+# Inside a package: a file imports only files further left.
 SHELVES = {
     "container": [
         ["format", "bits", "stream", "extensions", "rangecoder", "descript"],
@@ -68,7 +68,7 @@ MODULES = {
 
 
 def imports(path, for_types=False):
-    """Files of the package that one imports, inside functions too; what only type checkers see if asked for."""
+    """Files of the package that a file imports, inside functions too; optionally with those imported only for types."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING" and not for_types:
@@ -90,7 +90,7 @@ def room(path):
 
 
 def circles(graph):
-    """Files from which a walk along ``graph`` leads back to them."""
+    """Files that can reach themselves along ``graph``."""
     for start in graph:
         seen, waiting = set(), [start]
         while waiting:
@@ -112,7 +112,7 @@ def test_a_room_imports_only_lower_levels_and_itself(path):
 
 
 def test_no_files_import_one_another_in_a_circle():
-    """Not even for their types: who needs another's type stands above it, or needs less."""
+    """No import cycles, not even for types: a file that needs another's type belongs above it."""
     assert list(circles({"a": {"b"}, "b": {"c"}, "c": {"b"}})) == ["b", "c"]
     graph = {path: set(imports(path, for_types=True)) for path in FILES}
     assert sum(map(len, graph.values())) > len(graph)

@@ -1,11 +1,11 @@
-"""Random weights and audio for tests: the same numbers for ever, and a model that behaves like a trained one.
+"""Random weights and audio for tests: always the same numbers, and a model that behaves like a trained one.
 
-Parity with other packages means little on weights that let the signal die out or saturate, so what is made
-here keeps activations near 1 through any number of blocks, does not saturate the tanh, uses many codes, and
-lets the residual shrink from codebook to codebook.
+Parity with other packages means little if the signal dies out or saturates. So these weights keep activations near 1
+through any number of blocks, do not saturate the tanh, use many codes, and make the residual shrink from codebook to
+codebook.
 
 Only ``random_sample``, ``randint`` and ``choice`` of ``np.random.RandomState`` (whose streams NumPy froze)
-and exactly rounded operations (+ - * / sqrt) are used, so every machine and version makes the same bits.
+and exactly rounded operations (+ - * / sqrt) are used, so every machine and version gives the same bits.
 Depends on numpy and torch.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-# Mean square of Snake(x) for x ~ N(0, 1) over the alphas below: what a convolution after it has to undo.
+# Mean square of Snake(x) for x ~ N(0, 1) over the alphas below, which the next convolution must undo.
 SNAKE_GAIN = 1.3
 # Variance that a residual unit adds to its input: small, so that three in a row stay near 1.
 RESIDUAL_VARIANCE = 0.1
@@ -52,7 +52,7 @@ def random_weights(shapes: Mapping[str, Sequence[int]], seed: int) -> dict[str, 
         elif key.endswith(".weight"):
             values = _gain(key) * math.sqrt(1 / _fan_in(key, shape)) * _uniform(key, shape, seed)
             if key == "decoder.conv1.weight":
-                # What the quantizer lets through lies in few of the latents' directions.
+                # The quantizer's output has only a few of the latents' directions.
                 values *= math.sqrt(quantizer.hidden_size / quantizer.n_directions)
         else:
             raise ValueError(f"not a parameter of a DAC model: {key}")
@@ -87,7 +87,7 @@ class _QuantizerShape:
 
     @property
     def n_directions(self) -> int:
-        """Each direction is looked at about four times, which leaves roughly a quarter of its rms."""
+        """Each direction is coded about four times, which leaves roughly a quarter of its rms."""
         return min(max(self.codebook_dim, 2 * self.n_codebooks), self.hidden_size)
 
 
@@ -100,9 +100,9 @@ def _quantizer_shape(shapes):
 def _quantizer_tensor(key, shape, quantizer, seed):
     """One tensor of ``quantizer.quantizers.<index>``.
 
-    All codebooks look at the latents through the same few nearly orthogonal directions, a different choice
-    for each (row i of in_proj is a direction or its negative), and out_proj is about in_proj's inverse. So a
-    codebook takes out some of what the next ones see, as in a trained model.
+    All codebooks project the latents onto the same few nearly orthogonal directions, each with a different choice
+    (row i of in_proj is a direction or its negative), and out_proj is roughly the inverse of in_proj. So a codebook
+    removes some of what the next ones see, as in a trained model.
     """
     index, name = key.removeprefix("quantizer.quantizers.").split(".", 1)
     hidden_size, codebook_dim = quantizer.hidden_size, quantizer.codebook_dim
@@ -112,7 +112,7 @@ def _quantizer_tensor(key, shape, quantizer, seed):
         n_directions = quantizer.n_directions
         directions = _uniform("quantizer", (n_directions, hidden_size), seed) / math.sqrt(hidden_size)
         random = np.random.RandomState(_seed(f"quantizer.quantizers.{index}", seed))
-        # A codebook wider than the latents has to look in some direction twice.
+        # A codebook wider than the latents must use some direction twice.
         chosen = random.choice(n_directions, codebook_dim, replace=codebook_dim > n_directions)
         signs = random.randint(0, 2, codebook_dim) * 2 - 1
         in_proj = directions[chosen] * signs[:, None]
@@ -130,7 +130,7 @@ def _quantizer_tensor(key, shape, quantizer, seed):
 
 
 def _alphas(key, shape, seed):
-    """Positive, median 1, from 0.2 to 5, as likely a as 1/a."""
+    """Positive, median 1, from 0.2 to 5; a is as likely as 1/a."""
     above, below = np.random.RandomState(_seed(key, seed)).random_sample((2, *shape))
     return (0.25 + above) / (0.25 + below)
 
@@ -143,7 +143,7 @@ def _fan_in(key, shape):
 
 
 def _gain(key):
-    """Factor on a convolution's 1/sqrt(fan in), so that what comes out has a mean square near 1."""
+    """Factor on a convolution's 1/sqrt(fan in), so that its output has a mean square near 1."""
     if key.startswith("encoder.conv1."):
         return 1 / AUDIO_RMS
     if key.startswith("decoder.conv1."):

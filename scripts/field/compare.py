@@ -5,15 +5,15 @@
 
 Needs ffmpeg and ffprobe in the path. Each file is one of
 
-    same       as long, to the delay and padding that one of the two leaves, and alike
+    same       same length, up to delay and padding left by one of the two, and similar
     shorter    ours is shorter than FFmpeg's by more than that
     longer     ours is longer
-    different  as long, and other samples
+    different  same length, other samples
     ours       FFmpeg refuses it
-    theirs     we refuse it, and FFmpeg reads it
+    theirs     we refuse it, FFmpeg reads it
     neither    both refuse it
 
-Same and neither are counted; the rest is listed with lengths in samples and what each said, --all lists all.
+Same and neither are only counted; the rest is listed with lengths in samples and messages. --all lists everything.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dacodec.audio import read
 from dacodec.audio.formats import AUDIO_SUFFIXES
 from dacodec.errors import AudioError, AudioWarning
 
-SLACK = 4 * 1152  # samples: what FFmpeg may leave of encoder delay and padding, or take
+SLACK = 4 * 1152  # samples of encoder delay and padding that FFmpeg may leave or remove
 
 
 class Row(NamedTuple):

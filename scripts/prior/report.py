@@ -1,8 +1,8 @@
 """What entropy coding saves on a model's codes: python scripts/prior/report.py CODES.npz PRIOR [--frames 88 861]
 
-CODES.npz is what scripts/prior/fit.py --codes CODES.npz --codes-only keeps, made of audio that the prior was not fitted to. Clips stand one
-after the other in a file, as a recording of many sounds would. For each codebook: entropy of order 0, of these very codes;
-ideal length under the prior; bytes of the segments as written, with their part of the tables, all in bits a code.
+CODES.npz is written by scripts/prior/fit.py --codes CODES.npz --codes-only, from audio that the prior was not fitted to. The clips are
+concatenated, like a recording of many sounds. For each codebook: order-0 entropy of these codes; ideal length under the
+prior; segments as written, with their part of the tables; all in bits per code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What mkdocs does besides: pages from outside docs/, and every command's help on one page."""
+"""Additions to mkdocs: pages from outside docs/, and the help of every command on one page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 
 
 def commands() -> str:
-    """The help of every command. What comes before the first is the list of them, which the page has beside it."""
+    """The help of every command, without the list before them, which the page's own contents replace."""
     command = [sys.executable, "-m", "typer", "dacodec.cli.main", "utils", "docs", "--name", "dacodec"]
     told = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
     return told[told.index("\n## ") :]

@@ -1,7 +1,7 @@
 """One process at a time in a folder.
 
-The lock is the operating system's, on a file in the folder, and ends with the process however that ends; what is
-written in the file only says who holds it.
+The lock is the operating system's, on a file in the folder, and ends with the process in every case. The text in the
+file only says which process holds it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ LOCK_FILE = ".lock"
 def lock(folder: Path, doing: str = "working", failure: type[DacodecError] = OutputError) -> TextIO:
     """An open file in ``folder``: while it is open, no other process gets one.
 
-    Where the file system has no locks, which some network ones have not, a warning says so.
+    If the file system has no locks, like some network file systems, a warning says so.
 
     Args:
         doing: what the process does there, for the message to another.
-        failure: what is raised where another process holds it.
+        failure: the exception to raise if another process holds it.
 
     Raises:
         OSError: if the file cannot be written.
@@ -45,11 +45,11 @@ def lock(folder: Path, doing: str = "working", failure: type[DacodecError] = Out
         owner = file.read().strip() or "another process"
         file.close()
         raise failure(
-            f"{owner} is {doing} in {folder}; wait for its end, stop it, or give another folder"
+            f"{owner} is {doing} in {folder}; wait until it ends, stop it, or choose another folder"
         ) from None
     except OSError as error:
         warnings.warn(
-            f"{folder} cannot be locked ({error.strerror}); see to it that no other run uses it", stacklevel=2
+            f"{folder} cannot be locked ({error.strerror}); make sure that no other run uses it", stacklevel=2
         )
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}\n")

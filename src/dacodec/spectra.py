@@ -94,7 +94,9 @@ def _mel_filters_on(
     sampling_rate: int, window_length: int, n_mels: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """:func:`mel_filters`, cached on the device: copying them again would stall every training step."""
-    with torch.inference_mode(False):  # the cached tensor must work in training too, whoever asks first
+    with torch.inference_mode(
+        False
+    ):  # the cached tensor must work in training too, even if inference creates it
         return mel_filters(sampling_rate, window_length, n_mels).to(device, dtype)
 
 

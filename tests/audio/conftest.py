@@ -1,4 +1,4 @@
-"""What tests of recordings share."""
+"""Shared by the tests of recordings."""
 
 import warnings
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def no_warning_passes():
-    """A warning that a test does not ask for is a failure."""
+    """A warning that a test does not expect is a failure."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield

@@ -1,4 +1,4 @@
-"""Recordings of every kind, and what is asked of reading them."""
+"""Recordings of every kind, and checks of how they are read."""
 
 import contextlib
 import io
@@ -32,10 +32,10 @@ def pcm(format="WAV", samples=None, rate=RATE, subtype="PCM_16", endian="FILE"):
 
 
 def encoded(samples, rate, codec, format, options=None):
-    """By FFmpeg: samples [C, T]."""
+    """Samples [C, T] as FFmpeg decodes them."""
     layout = {1: "mono", 2: "stereo"}[len(samples)]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "x")  # a file, which the index can be moved in
+        path = Path(folder, "x")  # a file, so that the index can be moved
         _encode(path, samples, rate, codec, format, options or {}, layout)
         return path.read_bytes()
 
@@ -68,7 +68,7 @@ def read(data, **options):
 
 
 def piped(data):
-    """What is read through a pipe that gives a little at a time."""
+    """The audio read through a pipe that delivers a little at a time."""
     read_end, write_end = os.pipe()
 
     def write():
@@ -87,7 +87,7 @@ def piped(data):
 
 @contextlib.contextmanager
 def warned(match):
-    """One of the warnings inside is so."""
+    """One of the warnings in the block must match."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

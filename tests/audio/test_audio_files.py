@@ -1,4 +1,4 @@
-"""Reading and writing files: bit for bit where a format allows it, and a clear line where a file is bad."""
+"""Reading and writing files: bit for bit if the format allows it, with a clear message for a bad file."""
 
 import hashlib
 import io
@@ -45,7 +45,7 @@ def flac_claiming(n_samples):
 
 @pytest.mark.parametrize("path", sorted(CLIPS.glob("*.flac")), ids=lambda path: path.stem)
 def test_reads_flac_as_its_checksum_says(path):
-    """The header of a FLAC file holds the MD5 of the samples that its encoder was given."""
+    """The header of a FLAC file holds the MD5 of the encoder's input."""
     header = path.read_bytes()[:42]
     packed = int.from_bytes(header[18:26], "big")
     n_samples, bits, channels = packed % 2**36, (packed >> 36) % 32 + 1, (packed >> 41) % 8 + 1
@@ -99,7 +99,7 @@ def test_named_pipes(tmp_path):
 @pytest.mark.parametrize(
     "data",
     [
-        patched(encoded(), 40, b"\xff\xff\xff\xff"),  # what programs that write to a pipe put there
+        patched(encoded(), 40, b"\xff\xff\xff\xff"),  # as written by programs that write to a pipe
         patched(patched(encoded(), 4, b"\xff\xff\xff\xff"), 40, b"\x00\xff\xff\x7f"),
         flac_claiming(0),
     ],
@@ -133,7 +133,7 @@ def float_wav(samples):
 
 BAD_FILES = {
     "empty": (b"", "it is empty"),
-    "text": (b"this is a text, not audio\n" * 40, "no audio format that is known here"),
+    "text": (b"this is a text, not audio\n" * 40, "not a known audio format"),
     "no-samples": (encoded()[:40] + bytes(4), "holds no samples"),
     "cut-header": (encoded()[:30], "it has no data chunk"),
     "cut-wav": (encoded()[:10000], "claims 32000 bytes of audio, the file holds 9956"),
@@ -227,7 +227,7 @@ def test_reads_through_pyav(tmp_path, guitar, codec, format):
     for file in (tmp_path / "x", io.BytesIO(data), later):
         samples, rate = audio.read(file)
         assert rate == 48000
-        assert samples.shape == guitar.shape  # neither the codec's delay nor its padding is left
+        assert samples.shape == guitar.shape  # delay and padding of the codec are removed
         assert np.corrcoef(samples.ravel(), guitar.ravel())[0, 1] > 0.99
 
 
@@ -247,7 +247,7 @@ def test_playlists_are_not_followed(tmp_path):
     path.write_text("ffconcat version 1.0\nfile secret.mp3\n")
     with path.open("rb") as file, av.open(file) as container:
         assert container.streams.audio  # FFmpeg itself would
-    with pytest.raises(AudioError, match="no audio format that is known here"):
+    with pytest.raises(AudioError, match="not a known audio format"):
         audio.read(path)
 
 
@@ -257,7 +257,7 @@ def test_playlists_are_not_followed(tmp_path):
 @pytest.mark.parametrize(("name", "bits"), [("x.wav", 16), ("x.flac", 16), ("x.WAV", 24), ("x.aif", 24)])
 def test_pcm_comes_back_bit_for_bit(tmp_path, name, bits):
     top = 2 ** (bits - 1)
-    integers = np.random.default_rng(2).integers(-top, top, (2, 70000))  # more than is written at once
+    integers = np.random.default_rng(2).integers(-top, top, (2, 70000))  # more than one write takes
     integers[:, :3] = [-top, 0, top - 1]
     samples = (integers / top).astype(np.float32)
     audio.write(tmp_path / name, samples, 44100, None if bits == 16 else f"PCM_{bits}")
@@ -321,7 +321,7 @@ def test_refuses_to_write(tmp_path, name, samples, rate, subtype, message):
     with pytest.raises(AudioError, match=message) as caught:
         audio.write(tmp_path / name, samples, rate, subtype)
     assert "\n" not in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["folder.wav"]  # nothing half done is left
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.wav"]  # nothing unfinished is left
 
 
 def test_format_beats_the_suffix(tmp_path):

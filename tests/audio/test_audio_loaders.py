@@ -1,4 +1,4 @@
-"""Audio as data loaders hand it out: stand-ins of the shapes that datasets 3 and 4 and torchcodec give."""
+"""Audio as data loaders return it: stand-ins for the objects of datasets 3 and 4 and torchcodec."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ class AudioSamples:
 
 
 class AudioDecoder:
-    """torchcodec's, and that of datasets, which also gives what older rows held."""
+    """torchcodec's decoder, and that of datasets, which also has the keys of older rows."""
 
     def __init__(self):
         self.metadata = SimpleNamespace(sample_rate=16000)

@@ -45,7 +45,7 @@ def slow_weighting(samples):
 
 
 def slow_loudness(samples, rate):
-    """The formulas of BS.1770-4 as they stand there; front channels at 48 kHz only."""
+    """The formulas of BS.1770-4 taken literally; only for front channels at 48 kHz."""
     weighted = [slow_weighting(channel.astype(np.float64)) for channel in samples]
     step, length = rate // 10, 4 * rate // 10
     blocks = []
@@ -84,8 +84,8 @@ def test_matches_a_slow_meter():
 )
 @pytest.mark.parametrize("rate", [16000, 44100])
 def test_ebu_test_signals(parts, expected, rate):
-    """EBU Tech 3341, table 1: stereo tones of 1 kHz, to be met within 0.1 LU."""
-    shift = 0.04 if rate == 16000 else 0  # the shelf's slope is bent near half the rate
+    """EBU Tech 3341, table 1: stereo tones of 1 kHz, within 0.1 LU."""
+    shift = 0.04 if rate == 16000 else 0  # the bilinear transform bends the shelf's slope near half the rate
     assert audio.loudness_lufs(tone(rate, *parts), rate) == pytest.approx(expected - shift, abs=0.03)
 
 

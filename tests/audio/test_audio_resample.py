@@ -1,4 +1,4 @@
-"""Resampling: exact lengths, in time, without aliases, channel by channel."""
+"""Resampling: exact lengths, aligned in time, without aliases, channels independent."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The resampler in C++: the same bytes however it is run, within what float32 rounds of the exact sums."""
+"""The resampler in C++: the same bytes however it is run, within float32's rounding of the exact sums."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,7 @@ def noise(channels, n, seed=0):
 
 
 def in_pieces(resampler, signal, sizes):
-    """Pushed in pieces of ``sizes``, again and again from the first; the state goes through pickle."""
+    """Pushed in pieces of ``sizes``, cycled; the state is pickled in between."""
     state, outputs, position, sizes = resampler.start(len(signal)), [], 0, cycle(sizes)
     while position < signal.shape[1]:
         piece = signal[:, position : position + next(sizes)]
@@ -89,11 +89,11 @@ def test_within_rounding_of_the_exact_sums(from_rate, to_rate):
         bound += 1e-10 * np.abs(inputs).sum(1)
     error = np.abs(made - (taps * inputs).sum(1))
     assert (error <= bound).all(), (error / bound).max()
-    assert np.sqrt((error**2).mean()) < 2.0**-23  # and usually far within: the signal's own rms is 1
+    assert np.sqrt((error**2).mean()) < 2.0**-23  # and usually far less: the signal's own rms is 1
 
 
 def test_interpolated_taps_are_those_of_the_filter(monkeypatch):
-    """As far as float32 shows, for one input after the other."""
+    """To float32 precision, for one input after the other."""
     resampler = Resampler(22050, 44101)
     impulse = np.zeros((1, 400), np.float32)
     impulse[0, 200] = 1

@@ -64,7 +64,7 @@ def test_in_pieces_as_in_one(from_rate, to_rate):
     pieces = np.split(signal, np.sort(cuts), axis=1)
     in_pieces = np.concatenate(list(resample_blocks(pieces, from_rate, to_rate)), axis=1)
     assert in_pieces.shape == whole.shape
-    # Computed in float64, so that the cuts show in its last digits only.
+    # Computed in float64, so cuts affect only its last digits.
     np.testing.assert_allclose(in_pieces, whole, rtol=1e-7, atol=1e-13)
 
 
@@ -73,7 +73,7 @@ def test_outputs_come_as_soon_as_their_input_is_there():
     n = 5000
     output, state = resampler.push(np.zeros((1, n), np.float32))
     assert output.shape[1] == resampled_length(n - resampler.reach, 48000, 44100)
-    # One sample too few for the next output gives none.
+    # With one sample too few for the next output there is none.
     more, _ = resampler.push(np.zeros((1, 0), np.float32), state)
     assert more.shape[1] == 0
 

@@ -1,4 +1,4 @@
-"""What FFmpeg reads, and pipes."""
+"""Formats that FFmpeg reads, and pipes."""
 
 import io
 import struct
@@ -46,7 +46,7 @@ def test_what_ffmpeg_reads(codec, format, rate, exact, tmp_path):
     if exact:
         assert result.samples.shape == samples.shape
         assert correlation(result.samples, samples) > 0.99
-    else:  # nobody tells what is delay or padding
+    else:  # the file does not say what is delay or padding
         assert -1000 <= result.samples.shape[1] - samples.shape[1] < 3 * 2048
 
 
@@ -103,7 +103,7 @@ def test_several_tracks():
     data = two_tracks()
     with pytest.warns(
         AudioWarning,
-        match=r"2 audio tracks: 1: flac, 44100 Hz, 1 channel\(s\); 2: .*commentary; track 1 is read",
+        match=r"2 audio tracks: 1: flac, 44100 Hz, 1 channel\(s\); 2: .*commentary; reading track 1, ",
     ):
         assert len(read(data).samples) == 1
     assert len(read(data, track=2).samples) == 2

@@ -29,7 +29,7 @@ def test_flac_whose_header_claims_fewer_samples():
 
 
 def flac_frames(data):
-    """Everything behind the metadata."""
+    """Everything after the metadata."""
     at = 4
     while True:
         last, size = data[at] >> 7, int.from_bytes(data[at + 1 : at + 4], "big")
@@ -74,7 +74,7 @@ def _renumbered(frame, number):
 
 
 def changing_flac(*parts):
-    """One FLAC file out of several."""
+    """Several FLAC files joined into one."""
     data, number = parts[0], 0
     result = b""
     for part in parts:

@@ -1,4 +1,4 @@
-"""MP3, with all that stands between its frames."""
+"""MP3, with everything that can occur between its frames."""
 
 import io
 import struct
@@ -36,7 +36,7 @@ def test_mp3_has_as_many_samples_as_went_in(rate, n_samples):
 
 
 def test_mp3_of_variable_bitrate_without_a_header():
-    """libsndfile stops where the first frames made it believe that the end is."""
+    """libsndfile stops at the length that it estimates from the first frames."""
     samples = np.concatenate(
         [np.random.default_rng(0).uniform(-0.5, 0.5, (1, 2 * RATE)), np.zeros((1, 18 * RATE))], 1
     )

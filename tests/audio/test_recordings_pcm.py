@@ -55,7 +55,7 @@ SUBTYPES = [
     ],
 )
 def test_plain_samples_are_libsndfiles_bit_for_bit(format, subtype, endian, channels):
-    """Big-endian 24-bit WAV, which FFmpeg reads wrong, among them."""
+    """Including big-endian 24-bit WAV, which FFmpeg reads wrong."""
     samples = np.random.default_rng(0).uniform(-1, 1, (channels, 1001)).astype(np.float32)
     data = pcm(format, samples, 12345, subtype, endian)
     theirs, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
@@ -88,7 +88,7 @@ def test_integers_of_more_than_32_bits(n_bytes):
 
 
 def size_field(format, data):
-    """Where the size of the audio stands, and how it is packed."""
+    """Where the header stores the size of the audio, and how it is packed."""
     if format in ("WAV", "RF64"):
         return data.index(b"data") + 4, "<I"
     return {
@@ -102,7 +102,7 @@ def size_field(format, data):
 def with_size(format, size):
     data = pcm(format)
     at, packing = size_field(format, data)
-    if format == "RF64":  # 64 bits, in a chunk of their own
+    if format == "RF64":  # 64 bits, in a separate chunk
         data = patched(data, at, b"\xff\xff\xff\xff")
         at, packing = data.index(b"ds64") + 16, "<Q"
     return patched(data, at, struct.pack(packing, size))
@@ -192,7 +192,7 @@ def test_joined_wav_files():
 
 def test_ac3_in_wav_is_named():
     data = patched(pcm(), 20, struct.pack("<H", 0x2000))
-    with pytest.raises(AudioError, match=r"it holds AC-3 \(format tag 0x2000\), no PCM"):
+    with pytest.raises(AudioError, match=r"it holds AC-3 \(format tag 0x2000\), not PCM"):
         read(data)
     real = encoded(tone(1, 48000), 48000, "ac3", "wav")
-    assert read(real).samples.shape[1] >= 48000 - 1536  # nobody tells what is delay
+    assert read(real).samples.shape[1] >= 48000 - 1536  # the file does not say what is delay

@@ -1,4 +1,4 @@
-"""Which signals go together."""
+"""Which signals are batched together."""
 
 import numpy as np
 

@@ -8,7 +8,7 @@ from dacodec.batching.chunks import chunks
 
 @pytest.mark.parametrize("block", [1, 30, 100, 101, 250, 1000])
 def test_chunks_of_blocks_copy_every_step_once_or_twice(block, monkeypatch):
-    """And not all that is waiting for each block that comes."""
+    """Blocks are joined once per chunk, not again for every block."""
     copied = 0
     cat = torch.cat
 
@@ -24,4 +24,4 @@ def test_chunks_of_blocks_copy_every_step_once_or_twice(block, monkeypatch):
     assert [steps.shape[1] for steps, _ in made] == [100] * 10
     assert [last for _, last in made] == [False] * 9 + [True]
     assert copied <= 2 * 1000
-    assert copied == 0 or block < 1000  # what comes whole is not copied at all
+    assert copied == 0 or block < 1000  # a whole chunk is not copied at all

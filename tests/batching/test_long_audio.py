@@ -45,7 +45,7 @@ def recording(rate, seed):
 
 @pytest.fixture(scope="module")
 def agreements():
-    """What the seeds found, for the rule about how many frames may differ."""
+    """The results of all seeds, for the rule on how many frames may differ."""
     found = []
     yield found
     sum(found, CodeAgreement()).assert_rare()

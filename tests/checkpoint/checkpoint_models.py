@@ -50,12 +50,12 @@ def assert_same_model(model, other):
 
 
 def change_json(path, **changes):
-    """Set values in a JSON file; None takes a key away."""
+    """Set values in a JSON file; None removes a key."""
     values = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
 
 
 def change_tensors(path, change):
-    """Write what ``change`` makes of the tensors in a safetensors file."""
+    """Replace the tensors in a safetensors file by the result of ``change``."""
     tensors = {key: value.clone() for key, value in load_file(path).items()}
     save_file(change(tensors), path)

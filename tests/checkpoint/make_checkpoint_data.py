@@ -1,11 +1,11 @@
-"""Folders that transformers itself saved, for the ordinary test run.
+"""Makes folders saved by transformers itself, for the ordinary test run.
 
     PYTHONPATH=tests .venv-hf4/bin/python tests/checkpoint/make_checkpoint_data.py hf4
     PYTHONPATH=tests .venv-hf5/bin/python tests/checkpoint/make_checkpoint_data.py hf5
 
-writes to tests/checkpoint/data: <name>, what its save_pretrained makes of a small model and a feature extractor;
-<name>_weight_norm, the same model after its apply_weight_norm; <name>_expected.safetensors, audio and what the
-model makes of it. config.json holds the version of transformers.
+writes to tests/checkpoint/data: <name>, a small model and a feature extractor saved by save_pretrained;
+<name>_weight_norm, the same model after apply_weight_norm; <name>_expected.safetensors, audio and the model's
+outputs for it. config.json holds the version of transformers.
 """
 
 import sys

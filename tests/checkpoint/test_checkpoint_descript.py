@@ -1,4 +1,4 @@
-"""Weights files of the original package: all their forms, and what is no such file."""
+"""Weights files of the original package: all their forms, and files that are not one."""
 
 import json
 import pickle
@@ -95,7 +95,7 @@ def test_every_layer_has_a_name_for_any_number_of_blocks(ratios):
 
 
 def test_the_original_packages_own_state_and_results(tmp_path):
-    """A whole small model of descript-audio-codec 1.0.0 and what it made of some audio; see scripts/oracles."""
+    """A complete small model of descript-audio-codec 1.0.0 and its outputs for some audio; see scripts/oracles."""
     from weights import random_audio
 
     golden = {
@@ -148,7 +148,7 @@ def test_a_latent_dim_that_is_left_out_is_derived(tmp_path, latent_dim):
 
 
 def test_a_latent_dim_of_its_own(tmp_path):
-    """As the released 44 kHz model at 16 kbit/s."""
+    """Like the released 44 kHz model at 16 kbit/s."""
     model = small_model(hidden_size=5)
     path = save_original(tmp_path / "w.pth", model, latent_dim=5)
     assert_same_model(DacModel.from_pretrained(path).half().float(), model.half().float())
@@ -213,7 +213,7 @@ def test_import_weights_of_nothing(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-# What is no such file
+# Other files
 
 
 class Bomb:

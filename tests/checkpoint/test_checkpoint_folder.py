@@ -1,4 +1,4 @@
-"""Folders in Hugging Face's layout: there and back, and every way in which one can be wrong."""
+"""Folders in Hugging Face's layout: the round trip, and every way in which one can be wrong."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def no_warnings():
         yield
 
 
-# There and back
+# Round trips
 
 
 def test_save_then_load_is_the_same_model(folder, no_warnings):
@@ -50,7 +50,7 @@ def test_saving_again_writes_the_same_bytes(folder, tmp_path):
 
 
 def test_saving_to_a_folder_leaves_models_loaded_from_it_alone(folder):
-    """Their tensors are the old file, mapped; writing into it would change them."""
+    """Loaded tensors are mapped from the old file; writing into it would change them."""
     model = DacModel.from_pretrained(folder)
     small_model(seed=2).save_pretrained(folder)
     assert_same_model(DacModel.from_pretrained(folder), small_model(seed=2))
@@ -142,7 +142,7 @@ def test_the_fingerprint_does_not_depend_on_the_dtype_loaded(folder):
 
 
 def test_half_precision_weights_keep_the_fingerprint(folder):
-    """As the built-in model is stored: weights in half precision, what is hashed in single."""
+    """Stored like the built-in model: weights in half precision, the hashed tensors in single."""
 
     def halve(tensors):
         hashed = (".codebook.weight", ".bias", ".alpha")

@@ -33,7 +33,7 @@ def test_it_is_what_the_page_says():
 
 
 def test_it_is_the_same_for_ever():
-    """Compressed files hold it."""
+    """Compressed files store it."""
     expected = "6cc5a36c7aaca001d61d43a86cedfe78b42663bd36ba7630addedf89c55ad599"
     assert fingerprint(small_model()).hex() == expected
 

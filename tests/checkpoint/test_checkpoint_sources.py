@@ -1,4 +1,4 @@
-"""What a model may be called, where it is looked for, and what a miss says. Nothing here uses the network."""
+"""Names of models, where they are looked up, and the errors if there is none. Nothing here uses the network."""
 
 import socket
 from pathlib import Path
@@ -89,7 +89,7 @@ def test_names_of_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "runs" / "best")
     assert load_model(".").name == "best"
     monkeypatch.chdir(tmp_path)
-    assert load_model("runs/best").name == "best"  # of the form of a hub id, but it is here
+    assert load_model("runs/best").name == "best"  # looks like a hub id, but exists here
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_model("~/runs/best").name == "best"
 
@@ -139,7 +139,7 @@ def test_the_environment_is_read_when_a_model_is_loaded(cache, tmp_path, monkeyp
     elsewhere = tmp_path / "elsewhere"
     monkeypatch.setenv("HF_HOME", str(cache.parent))
     assert load_model("org/toy").name == "org/toy"
-    monkeypatch.setenv("HF_HUB_CACHE", str(elsewhere))  # comes before HF_HOME
+    monkeypatch.setenv("HF_HUB_CACHE", str(elsewhere))  # takes precedence over HF_HOME
     with pytest.raises(CheckpointError):
         load_model("org/toy")
     monkeypatch.setenv("HF_HOME", str(elsewhere))
@@ -147,7 +147,7 @@ def test_the_environment_is_read_when_a_model_is_loaded(cache, tmp_path, monkeyp
     monkeypatch.setenv("HOME", str(cache.parent))
     assert load_model("org/toy").name == "org/toy"
     monkeypatch.setenv("HF_HUB_CACHE", str(elsewhere))
-    assert load_model("org/toy", cache_dir=cache).name == "org/toy"  # an argument comes before all
+    assert load_model("org/toy", cache_dir=cache).name == "org/toy"  # an argument comes first
 
 
 def test_config_and_extractor_from_the_cache(cache):
@@ -190,7 +190,7 @@ class Reply:
 
 
 def hub_error(kind, *args):
-    error = kind.__new__(kind)  # what the constructors want differs between versions
+    error = kind.__new__(kind)  # constructor arguments differ between versions
     Exception.__init__(error, *args)
     error.response = Reply()
     return error

@@ -1,4 +1,4 @@
-"""The public classes, as their users know them from elsewhere."""
+"""The public classes, used as in transformers."""
 
 import copy
 import dataclasses
@@ -39,7 +39,7 @@ def test_the_usage_example_of_transformers(folder):
     assert audio_codes.shape == (1, 3, 10)
     again = model(inputs["input_values"]).audio_values
     assert torch.equal(again, audio_values[0])
-    assert again.shape == (1, 58)  # 60 with the padding, less what the odd stride loses
+    assert again.shape == (1, 58)  # 60 with the padding, minus what the odd stride loses
 
 
 def test_the_config_example_of_transformers():

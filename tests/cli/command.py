@@ -1,4 +1,4 @@
-"""The real command, in a process of its own."""
+"""The real command, in its own process."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
 
 
 def heed_ctrl_c():
-    """For ``preexec_fn``: what runs in the background of a shell script ignores SIGINT, and so do its children."""
+    """For ``preexec_fn``: a background process of a shell script ignores SIGINT, and so do its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -117,7 +117,7 @@ def test_version():
 
 
 def test_decoded_audio_is_of_this_recording(coded, tmp_path):
-    """The envelope follows the original's and not another's. How well it sounds: docs/training.md."""
+    """The envelope follows the original's and not another recording's. For sound quality see docs/training.md."""
     output = tmp_path / "speech.wav"
     assert dacodec("decode", coded, "-o", output).returncode == 0
     original, _ = soundfile.read(SPEECH)

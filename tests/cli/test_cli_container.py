@@ -68,7 +68,7 @@ def test_repair_with_another_files_header(tmp_path):
 
 
 def test_import_dac(tmp_path):
-    """Written as descript-audio-codec 1.0.0 does; decoded to the loudness that it had."""
+    """Written like descript-audio-codec 1.0.0 does; decoded to the original loudness."""
     codec = Codec.from_pretrained("builtin")
     samples = np.sin(np.arange(44100) / 20).astype(np.float32) * 0.3
     codes = codec.encode(samples, 44100).codes

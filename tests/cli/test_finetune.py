@@ -1,4 +1,4 @@
-"""Which discriminator ``dacodec finetune`` begins with."""
+"""Which discriminator ``dacodec finetune`` starts from."""
 
 from types import SimpleNamespace
 
@@ -27,7 +27,7 @@ def with_one(tmp_path):
 
 @pytest.fixture
 def told(monkeypatch):
-    """Runs the command as far as the training; the config that this would have got, and what was said."""
+    """Runs the command up to the training. Returns the config for it, and the output."""
 
     def run(*line):
         configs = []
@@ -61,7 +61,7 @@ def test_a_file_that_is_given(with_one, told, tmp_path):
 def test_what_is_said_on_the_command_line_counts(with_one, told):
     config, _ = told(with_one, "--schedule.adversarial_start_step", 7, "--discriminator.width", 0.1)
     assert config.schedule.adversarial_start_step == 7
-    assert config.discriminator.width == 0.1  # which the run refuses, naming the file's shape
+    assert config.discriminator.width == 0.1  # the run refuses this, naming the file's shape
 
 
 def test_without_one_a_new_one_learns_first(with_one, told):
@@ -73,7 +73,7 @@ def test_without_one_a_new_one_learns_first(with_one, told):
 
 
 def test_none_is_made_of_nothing(with_one, told, tmp_path):
-    """An empty name asks for a new one, and a recipe without any stays so."""
+    """An empty name requests a new one, and a recipe without a discriminator stays without."""
     config, output = told(with_one, "--init_discriminator=")
     assert config.discriminator == DiscriminatorConfig()
     assert "new discriminator" not in output

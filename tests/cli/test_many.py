@@ -32,7 +32,7 @@ TONE = 0.3 * np.sin(0.05 * np.arange(4000))
 
 @pytest.fixture(scope="module")
 def bad_folder(tmp_path_factory):
-    """Bad input of every kind; by name, what must be said of it."""
+    """Bad inputs of every kind, and the message for each, by name."""
     folder = tmp_path_factory.mktemp("bad")
     good, nan = wav(TONE), TONE.copy()
     nan[7] = np.nan
@@ -40,7 +40,7 @@ def bad_folder(tmp_path_factory):
         "empty.wav": (b"", "it is empty"),
         "truncated.wav": (good[:3000], "cut off"),
         "truncated.flac": (SPEECH.read_bytes()[:20000], "it is damaged"),
-        "text.wav": (b"just some text" * 99, "no audio format that is known here"),
+        "text.wav": (b"just some text" * 99, "not a known audio format"),
         "0hz.wav": (good[:24] + bytes(4) + good[28:], "from 1 to 768000, got 0"),
         "300ch.wav": (
             good[:22] + struct.pack("<H", 300) + good[24:32] + struct.pack("<H", 600) + good[34:],
@@ -79,7 +79,7 @@ def test_bad_files_are_reported_and_the_rest_carried_on(bad_folder, tmp_path):
         "wide.wav.dacz",
     ]
 
-    # What is there is not done again.
+    # Existing outputs are skipped.
     before = (tmp_path / "out" / "good.wav.dacz").stat().st_mtime_ns
     run = dacodec("encode", good, wide, "-o", tmp_path / "out")
     assert (run.returncode, run.stderr) == (0, "")
@@ -124,7 +124,7 @@ def test_pipes(tmp_path):
 
 
 def m4a(samples, rate=16000):
-    """As most programs write it: the index comes last."""
+    """Like most programs write it: with the index last."""
     file = io.BytesIO()
     with av.open(file, "w", format="ipod") as container:
         stream = container.add_stream("aac", rate=rate, layout="mono")
@@ -142,7 +142,7 @@ def m4a(samples, rate=16000):
         (
             ["encode", "-"],
             m4a(np.random.default_rng(0).uniform(-1, 1, 640_000)),
-            "its index stands behind its audio, so it cannot be read from a pipe",
+            "its index comes after its audio, so it cannot be read from a pipe",
         ),
         (["encode", "-"], b"", "cannot read <stdin>"),
         (["encode", "-", "--raw", "s16le"], b"abcd", "give --rate"),
@@ -222,7 +222,7 @@ def test_no_permission(tmp_path):
     path = tmp_path / "x.wav"
     path.write_bytes(wav(TONE))
     path.chmod(0)
-    # Root may read everything, so it becomes somebody else first.
+    # Root may read everything, so switch to another user first.
     program = (
         f"import os; from dacodec.audio import read; os.geteuid() or os.setuid(65534); read({str(path)!r})"
     )
@@ -251,12 +251,12 @@ def test_interrupted(name, code, jobs, tmp_path):
 
 
 def test_options_of_computing(tmp_path):
-    """They change how, not what: other chunks give the same codes but for a near-tie, half precision runs."""
+    """They change how, not what: other chunks give the same codes except for near-ties, and half precision runs."""
     for name, args in {"a": [], "b": ["--chunk", "0.3"], "c": ["--dtype", "bfloat16"]}.items():
         run = dacodec("encode", SPEECH, "-o", tmp_path / f"{name}.dacz", "--duration", "0.5", *args)
         assert run.returncode == 0, run.stderr
     whole, chunks = (Encoded.load(tmp_path / f"{name}.dacz").codes[0] for name in "ab")
-    # The fast engine's rounding depends on where tiles begin.
+    # The fast engine's rounding depends on where tiles start.
     n_frames = (whole != chunks).any(0).sum()
     assert n_frames <= 1
     run = dacodec("encode", SPEECH, "-o", tmp_path / "d.dacz", "--dtype", "int4")
@@ -275,7 +275,7 @@ def test_spectrogram(tmp_path):
 
 
 def test_play(tmp_path):
-    """With a stand-in for the sound card, that keeps what it is to play."""
+    """With a stand-in for the sound card that records what it plays."""
     coded = tmp_path / "x.dacz"
     assert dacodec("encode", SPEECH, "-o", coded, "--duration", 0.5).returncode == 0
     (tmp_path / "sounddevice.py").write_text(

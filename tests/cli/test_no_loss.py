@@ -1,4 +1,4 @@
-"""No command can be made to lose a file, misname one, or send a name's commands to the terminal."""
+"""No command can be made to lose a file, misname one, or pass control codes in a name to the terminal."""
 
 import io
 import os
@@ -76,7 +76,7 @@ def test_no_command_replaces_its_input(args, link, overwrite, tmp_path, monkeypa
     for name in ("a.dacz", "b.dacz"):
         put_dacz(tmp_path / name)
     (tmp_path / "a.dac").write_bytes(b"codes of another package")
-    overwrite = [] if args[0] == "eval" else overwrite  # which has no such option, and replaces files
+    overwrite = [] if args[0] == "eval" else overwrite  # eval has no such option; it replaces files
     source = next(arg for arg in args if arg.startswith("a.")) if "OUT" in args else "folder/a.wav"
     output = source
     if link is not None and "OUT" in args:
@@ -206,7 +206,7 @@ def test_the_next_run_removes_what_a_killed_one_left(tmp_path):
         while not list((tmp_path / "out").glob(".*.part")):
             time.sleep(0.05)
             assert process.poll() is None
-        # While it is at work others leave its file alone.
+        # While it runs, others leave its file alone.
         assert dacodec("encode", tmp_path / "done", "-o", tmp_path / "out").returncode == 0
         assert list((tmp_path / "out").glob(".*.part"))
         process.send_signal(signal.SIGKILL)
@@ -217,7 +217,7 @@ def test_the_next_run_removes_what_a_killed_one_left(tmp_path):
 
 
 def test_names_cannot_steer_the_terminal(tmp_path):
-    """Whatever the command says of them, on standard output and error."""
+    """Everything the command prints about them, on standard output and error."""
     put_audio(tmp_path / "in" / EVIL)
     (tmp_path / "in" / f"dead{EVIL}").symlink_to("gone")
     (tmp_path / "in" / f"bad{EVIL}").write_bytes(b"not audio")
@@ -251,7 +251,7 @@ def test_names_cannot_steer_the_terminal(tmp_path):
         assert b"Traceback" not in run.stderr, run.stderr.decode(errors="replace")
         said += (run.stdout + run.stderr).decode()
     assert not {c for c in said if not c.isprintable()} - {"\n"}
-    assert said.count(r"\x1b]0;owned\x07\x1b[2J") > 10  # others are replaced
+    assert said.count(r"\x1b]0;owned\x07\x1b[2J") > 10  # some places replace them
     assert r"caf\xe9.dacz" in said
     assert r"toy\u202e\u200b" in said
 
@@ -262,7 +262,7 @@ class Terminal(io.StringIO):
 
 
 def test_names_in_brackets_are_no_markup(monkeypatch):
-    """Of spinners and tables on a terminal."""
+    """Names in spinners and tables on a terminal."""
     monkeypatch.setattr(sys, "stderr", Terminal())
     status = options.working("loading [/x]\x1b[2J")
     assert str(status.renderable.text) == r"loading [/x]\x1b[2J"

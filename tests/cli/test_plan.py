@@ -1,4 +1,4 @@
-"""Which outputs come of which inputs."""
+"""Which outputs belong to which inputs."""
 
 import os
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_one_file():
     assert plan(["c.ogg"], "x.dacz") == ({"c.ogg": "x.dacz"}, False)
     assert plan(["c.ogg"], "in") == ({"c.ogg": "in/c.ogg.dacz"}, False)
     assert plan(["c.ogg"], "new/") == ({"c.ogg": "new/c.ogg.dacz"}, False)
-    assert plan(["missing.wav"]) == ({"missing.wav": "missing.dacz"}, False)  # reading it will tell
+    assert plan(["missing.wav"]) == ({"missing.wav": "missing.dacz"}, False)  # reading it will fail
 
 
 def test_a_folder_is_mirrored():
@@ -89,7 +89,7 @@ def test_decoding_gives_the_name_back():
 def test_the_same_name_from_two_places_is_refused_before_any_work(inputs):
     with pytest.raises(OutputError, match=r"in/a.wav and other/a.wav would both become out/a.wav.dacz"):
         plan(inputs, "out")
-    assert len(plan(inputs)[0]) == len(plan([inputs[0]])[0]) + 1  # beside themselves they are apart
+    assert len(plan(inputs)[0]) == len(plan([inputs[0]])[0]) + 1  # beside their inputs they do not collide
     for name in ["x.dacz", "x.wav.dacz"]:
         put(f"coded/{name}")
     with pytest.raises(OutputError, match=r"would both become coded/x.wav"):
@@ -161,7 +161,7 @@ def test_links_to_folders_are_told_of_and_not_followed():
     made = make_plan(["other"], "out", ".dacz", AUDIO_SUFFIXES)
     assert [job.source.name for job in made.jobs] == ["a.wav"]
     assert sorted(left.path.name for left in made.left_out) == ["elsewhere", "loop"]
-    assert len(plan(["other/elsewhere"])[0]) == 3  # one that is named is taken
+    assert len(plan(["other/elsewhere"])[0]) == 3  # a link that is named is followed
     assert list(plan(["other/**/a.wav"], "out")[0]) == ["other/a.wav", "other/elsewhere/a.wav"]
 
 

@@ -1,4 +1,4 @@
-"""The command on recordings as people have them: damaged ones, other suffixes, warnings."""
+"""The command on real-world recordings: damage, other suffixes, warnings."""
 
 import io
 import struct

@@ -38,7 +38,9 @@ def test_encode_decode_and_loopback_are_offline(samples, tmp_path):
     codec = Codec.from_pretrained("builtin")
     offline = codec.encode(samples, 16000)
     assert encoded.n_samples == len(samples)
-    assert (encoded.codes == offline.codes).mean() >= 0.999  # "fast" rounds by where its tiles begin
+    assert (
+        encoded.codes == offline.codes
+    ).mean() >= 0.999  # the rounding of "fast" depends on where tiles start
     decoded = dacodec("stream", "decode", "--statistics", input=coded.stdout, text=False)
     assert b"look-ahead" in decoded.stderr
     live = np.frombuffer(decoded.stdout, "<i2") / 32768
@@ -66,7 +68,7 @@ def test_nothing_is_held_back_and_ctrl_c_ends_cleanly(samples, tmp_path):
     with start("encode", "--rate", "16000") as process:
         process.stdin.write(samples.tobytes())
         process.stdin.flush()
-        early = process.stdout.read(1200)  # of some 1500 bytes for 1.5 s; would block if they were held back
+        early = process.stdout.read(1200)  # of about 1500 bytes for 1.5 s; would block if they were held back
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
         assert process.wait() == 0
@@ -97,7 +99,7 @@ class OutputStream(Stream):
 
 
 def test_microphone_to_speaker_until_ctrl_c(samples, tmp_path):
-    """With a stand-in for the sound card: it records a clip, keeps what it is to play, and Ctrl-C comes."""
+    """With a stand-in for the sound card, which records a clip and what is played; then Ctrl-C arrives."""
     (tmp_path / "sounddevice.py").write_text(SOUND_CARD)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     environment = {"PYTHONPATH": path, "RECORD": str(SPEECH), "PLAY": str(tmp_path / "played.npy")}
@@ -116,7 +118,7 @@ def test_microphone_to_speaker_until_ctrl_c(samples, tmp_path):
     assert "1.00 s of audio" in run.stderr
     assert (
         run.stderr.count("samples were lost") == 1
-    )  # told once, though the stand-in says so at several reads
+    )  # reported once, although the stand-in reports it at several reads
     played = np.load(tmp_path / "played.npy")[:, 0]
     codec = Codec.from_pretrained("builtin")
     expected = codec.decode(codec.encode(samples[:16000], 16000))
@@ -136,7 +138,7 @@ def test_less_lookahead(samples):
         )
         for more in ([], ["--lookahead-ms", 40])
     )
-    assert b"look-ahead 91 ms" in sooner.stderr  # twice 40 ms, and the resamplers' reach
+    assert b"look-ahead 91 ms" in sooner.stderr  # twice 40 ms, plus the resamplers' reach
     assert b"look-ahead 232 ms" in exact.stderr
     assert len(sooner.stdout) == len(exact.stdout) == 2 * len(samples)
     a, b = (np.frombuffer(run.stdout, "<i2").astype(float) for run in (exact, sooner))
@@ -160,6 +162,6 @@ def test_damage_is_concealed_and_told(tmp_path):
     bad, good = (soundfile.read(tmp_path / name)[0] for name in ("bad.wav", "x.wav"))
     assert len(bad) == len(good)
     same = np.abs(bad - good) < 2**-14
-    assert 0.5 < same.mean() < 0.9  # one second of 3.5 is gone, the rest is as it was
+    assert 0.5 < same.mean() < 0.9  # one second of 3.5 is lost, the rest is unchanged
     quiet = np.sqrt((bad[20000:30000] ** 2).mean())
     assert quiet < 1e-3

@@ -1,4 +1,4 @@
-"""Any audio in, as much audio out; files; refusals."""
+"""Any audio in, the same length out; files; errors."""
 
 import io
 import threading
@@ -151,7 +151,7 @@ def test_bitrates(codec):
 
 
 class Through:
-    """An engine that codes nothing: what goes in comes out, so that only the codec's own doing is seen."""
+    """An engine that codes nothing: it returns its input, so that only the codec's own effect shows."""
 
     def __init__(self, geometry):
         self.geometry = geometry
@@ -174,7 +174,7 @@ def test_loudness_is_restored_and_one_gain_serves_all_channels(codec, rate):
     inside = through.engine.audio.numpy()
     assert loudness_lufs(inside[:, :16000], 16000) == pytest.approx(-16, abs=0.1)
     decoded = through.decode(encoded)
-    inner = np.s_[:, 1000:-1000]  # resampling there and back blurs the cut ends
+    inner = np.s_[:, 1000:-1000]  # resampling and back blurs the cut ends
     assert np.abs((decoded - audio)[inner]).max() < 1e-4 * np.abs(audio).max()
     assert np.abs(inside).max() <= 1 + 1e-6
     loud = through.encode(np.sign(tone(16000)), 16000, loudness_lufs=0)
@@ -208,7 +208,7 @@ def test_mid_and_side(codec, tmp_path):
 
 @pytest.mark.parametrize("mid_side", [False, True])
 def test_the_codec_itself_keeps_the_stereo_image(codec, mid_side):
-    """Level, phase and panning of real stereo, with an engine that codes nothing: what remains is the model's."""
+    """Level, phase and panning of real stereo, with an engine that codes nothing: any other change comes from the model."""
     through = Codec(Through(codec.geometry), codec.model)
     for path in sorted(CLIPS.glob("*_st.flac")):
         audio, rate = read(path)
@@ -230,7 +230,7 @@ def test_the_builtin_model_keeps_panning():
 
 
 def image(audio):
-    """Panning and phase, as levels in dB: left to right and mid to side."""
+    """Panning and phase as levels in dB: left to right, and mid to side."""
     left, right = audio
     return [
         10 * np.log10(np.mean(a**2) / np.mean(b**2)) for a, b in [(left, right), (left + right, left - right)]
@@ -337,7 +337,7 @@ def test_codes_with_time_first(codec):
     writer = Writer(io.BytesIO(), codec.from_codes(codes).header())
     with pytest.raises(CodesError, match=r"expected \[channels, codebooks, frames\].*; give the transpose"):
         writer.write(codes.swapaxes(1, 2))
-    wide = np.zeros((codec.n_codebooks + 1,) * 2, int)  # no transpose would fit
+    wide = np.zeros((codec.n_codebooks + 1,) * 2, int)  # the transpose would not fit either
     with pytest.raises(CodesError, match=r"got \(1, \d+, \d+\)$"):
         codec.from_codes(wide)
 
@@ -403,7 +403,7 @@ def test_several_threads_at_once(codec):
 
 
 def test_engine_rows_of_different_lengths(codec):
-    """The engine contract: a padded row gives what it gives alone."""
+    """The engine contract: a padded row gives the same result as alone."""
     hop = codec.model.hop_length
     rows = [torch.from_numpy(as_float(tone(n * hop))) for n in (5, 12)]
     padded = torch.stack([torch.nn.functional.pad(r[0], (0, 12 * hop - r.shape[-1])) for r in rows])

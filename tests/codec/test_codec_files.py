@@ -25,7 +25,7 @@ SPEECH = CLIPS / "speech_en_cards_16k.flac"
 
 @pytest.fixture(scope="module")
 def codecs(tmp_path_factory):
-    """Chunks of an eighth of a second, so that short clips take many."""
+    """Chunks of an eighth of a second, so that short clips have many."""
     codecs = {
         name: Codec.from_pretrained(save_model(tmp_path_factory.mktemp(name), **shape))
         for name, shape in SHAPES.items()
@@ -147,7 +147,7 @@ def test_damage_is_concealed_as_live(codecs, name, known, stereo):
     assert len(reader.damages) == 3
     assert (
         0 <= files.shape[1] - live.shape[1] <= 200
-    )  # odd strides lose samples; the file stands for them, too
+    )  # odd strides lose samples, which the file still accounts for
     np.testing.assert_allclose(files[:, : live.shape[1]], live, rtol=0, atol=1e-6)
 
 
@@ -174,7 +174,7 @@ def concealed_live(codec, data):
 
 
 def test_an_end_that_tells_of_too_few_samples(codec):
-    """Where damage is passed over, what was given out by then was given out."""
+    """When damage is skipped, audio that was already given out stays."""
     encoded = codec.encode(np.zeros(16000), 16000)
     file = io.BytesIO()
     with Writer(file, replace(encoded.header(), n_samples=None)) as writer:
@@ -202,7 +202,7 @@ def test_pipes_of_unknown_length(codec, rate, n_samples):
 
 
 def test_wav_through_real_pipes(codec):
-    """Both ends are live: nothing can seek."""
+    """Both ends are pipes: nothing can seek."""
     ends = [os.pipe(), os.pipe()]
     (from_source, to_coder), (from_coder, to_sink) = [
         (os.fdopen(r, "rb"), os.fdopen(w, "wb")) for r, w in ends
@@ -282,7 +282,7 @@ def test_progress_and_how_to_stop(codec, stereo, tmp_path):
 def test_files_are_read_and_written_beside_coding_with_the_same_bytes(
     codec, rate, stereo, tmp_path, monkeypatch
 ):
-    """Each in one thread of its own, with progress reported in the caller's."""
+    """Each stage in its own thread, with progress reported in the caller's."""
     write(tmp_path / "x.wav", resample(read(stereo).samples, 44100, rate), rate, subtype="FLOAT")
     with AudioReader(tmp_path / "x.wav") as reader, (tmp_path / "one.dacz").open("wb") as file:
         codec.encode_stream(reader, file)
@@ -313,7 +313,7 @@ def test_files_are_read_and_written_beside_coding_with_the_same_bytes(
         tmp_path / "x.wav", tmp_path / "x.dacz", progress=lambda *_: told.append(threading.get_ident())
     )
     readers, own = set(threads["check_finite"]), threading.get_ident()
-    threads.pop("__next__", None)  # what was read for the summary
+    threads.pop("__next__", None)  # the thread that read the summary
     codec.decode_file(
         tmp_path / "x.dacz",
         tmp_path / "y.wav",
@@ -398,7 +398,7 @@ def test_existing_outputs_are_kept(codec, tmp_path):
 
 
 def test_memory_does_not_grow_with_length(codecs, tmp_path):
-    """NumPy's part of it; that of PyTorch is in bench/results, of real recordings of hours."""
+    """NumPy's memory; for PyTorch's, on real recordings of hours, see bench/memory.py."""
     codec = codecs["odd"]
     peaks = []
     for seconds in (10, 40):

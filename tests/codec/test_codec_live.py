@@ -20,7 +20,7 @@ CLIPS = Path(__file__).parents[1] / "data" / "clips"
 
 @pytest.fixture(scope="module")
 def codecs(tmp_path_factory):
-    """In float64, so that codes are identical and errors show."""
+    """In float64, so that codes are identical and errors are visible."""
     codecs = {}
     for name, shape in SHAPES.items():
         codec = Codec.from_pretrained(save_model(tmp_path_factory.mktemp(name), **shape), engine="torch")
@@ -101,7 +101,7 @@ def test_codes_come_as_soon_as_the_lookahead_says(codec, rate):
 
 
 def test_states_are_values(codec):
-    """They can be copied, pickled, and gone back to; signals do not mix."""
+    """States can be copied, pickled and rewound; signals do not mix."""
     encoder, audio, other = codec.stream_encoder(22050), noise(1, 6000), noise(1, 6000, seed=1)
     _, state = encoder.push(audio[:, :2500])
     kept = pickle.dumps(state)
@@ -110,7 +110,7 @@ def test_states_are_values(codec):
     again = encoder.push(audio[:, 2500:], pickle.loads(kept))
     assert np.array_equal(first.codes, again.codes)
     assert np.array_equal(encoder.flush(first.state), encoder.flush(again.state))
-    assert len(kept) < 300_000  # no whole signal hides in it
+    assert len(kept) < 300_000  # it does not contain the whole signal
     decoder, codes = codec.stream_decoder(22050), codec.encode(audio, 22050).codes
     _, state = decoder.push(codes[:, :, :8])
     one, two = (
@@ -141,7 +141,7 @@ def test_lost_frames_are_concealed_and_all_is_exact_again(codec):
     missing = np.zeros(codes.shape[2], bool)
     missing[30:34] = missing[60 : 60 + 2 * FADE_FRAMES] = True
     damaged = codes.copy()
-    damaged[:, :, missing] = 9999  # whatever came instead
+    damaged[:, :, missing] = 9999  # arbitrary garbage
     live = decoded_live(codec.stream_decoder(), damaged, [3], missing=missing)
     hop, halo = codec.model.hop_length, codec.geometry.decoder_halo
     touched = np.zeros(codes.shape[2], bool)
@@ -188,7 +188,7 @@ def test_treble_is_softened_where_frames_are_lost_and_nowhere_else(sees_ahead):
 
 
 def through_envelope(missing, audio, sees_ahead, hop_length=64):
-    """``audio`` [C, T] in pieces of odd lengths: they do not show."""
+    """``audio`` [C, T] in pieces of odd lengths, which must not affect the result."""
     envelope, parts = Envelope(sees_ahead).add(missing), []
     for n in (1, 700, 3, 0, 5000, 100000):
         part, envelope = envelope.apply(audio[:, envelope.position :][:, :n], hop_length)
@@ -199,7 +199,7 @@ def through_envelope(missing, audio, sees_ahead, hop_length=64):
 
 
 def many_live(encoder, signals, rng):
-    """Signals that begin and end when they like, side by side in as few calls as there are rounds."""
+    """Signals that start and end at different times, pushed together in one call per round."""
     starts = [0, 0, 3, 5, 5]
     positions, states, parts = [0] * 5, [None] * 5, [[] for _ in signals]
     for step in range(200):
@@ -225,7 +225,7 @@ def test_many_signals_in_a_call_are_each_alone(codec):
 
     decoder, states, parts = codec.stream_decoder(22050), [None] * 5, [[] for _ in signals]
     for start in range(0, 60, 2):
-        # Signal i begins at round i; what it has no frames for any more is empty.
+        # Signal i starts at round i; after its last frame its pieces are empty.
         codes = [
             e.codes[:, :, max(0, start - 2 * i) : max(0, start + 2 - 2 * i)] for i, e in enumerate(offline)
         ]
@@ -250,7 +250,7 @@ def test_signals_that_stand_alike_are_one_batch(codec, monkeypatch):
         pushed = encoder.push_many([noise(1, 320)] * 8 + [noise(2, 320)[:1]], [*states, late])
         states, late = [p.state for p in pushed[:8]], pushed[8].state
     assert rows == [8, 1] * 4
-    assert len(pickle.dumps(states[0])) < 300_000  # a row's state holds no other row's
+    assert len(pickle.dumps(states[0])) < 300_000  # a row's state contains no other row's
 
 
 @pytest.mark.parametrize("mutation", ["join", "split"])
@@ -295,7 +295,7 @@ def test_less_lookahead_comes_sooner(codecs, name, rate):
         exact = codec.geometry.decoder_lookahead * codec.model.hop_length / codec.sampling_rate
         decoder = codec.stream_decoder(rate, lookahead_seconds=share * exact)
         heard = decoded_live(decoder, offline.codes, [1, 2, 0], offline.n_samples)
-        assert heard.shape[1] >= audio.shape[1]  # what pads the last frame may be out already
+        assert heard.shape[1] >= audio.shape[1]  # the padding of the last frame may be out already
         heard = heard[:, : audio.shape[1]]
         assert (np.abs(heard - codec.decode(offline)).max() < 1e-6) == (share == 1)
         n_frames = int(np.ceil(decoder.lookahead_seconds * codec.sampling_rate / codec.model.hop_length)) + 3
@@ -305,7 +305,7 @@ def test_less_lookahead_comes_sooner(codecs, name, rate):
 
 
 def test_less_lookahead_is_close_on_real_sound():
-    """SI-SDR to the exact, of the built-in model; docs/live.md has the table."""
+    """SI-SDR against the exact result, with the built-in model; docs/live.md has the table."""
     codec = Codec.from_pretrained("builtin")
     audio = read_clip("speech_en_kathleen_44k.flac", 2)
     encoded = codec.encode(audio, 44100)
@@ -331,8 +331,8 @@ def test_a_lookahead_is_not_negative(codec):
 def test_nothing_clicks_where_frames_are_lost(loss):
     """The largest second difference within 5 ms of a joint is under 1.5 times the clean decode's 99.9th percentile.
 
-    Not everywhere: where the recording itself is over that at the joint, and at fewer than 1 in 100 of the others
-    (docs/live.md has figures).
+    Exceptions: joints where the recording itself exceeds that, and fewer than 1 in 100 of the others (docs/live.md
+    has figures).
     """
     codec = Codec.from_pretrained("builtin")
     n_joints = n_over = 0

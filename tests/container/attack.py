@@ -1,4 +1,4 @@
-"""What any bytes may do to a reader, and nothing else: for the fuzzer and for the tests that keep what it found."""
+"""What a reader may do with arbitrary bytes: for the fuzzer, and for the tests of its finds."""
 
 import contextlib
 import io
@@ -9,14 +9,14 @@ import tiny
 from dacodec.container import Reader, peel, verify
 from dacodec.errors import FormatError, PriorError
 
-MAX_LOST_FRAMES = 100  # more is believable in a long file, but only takes time here
+MAX_LOST_FRAMES = 100  # more is possible in a long file, but only takes time here
 
 
 def attack(data, prior=tiny.PRIOR, thorough=True):
     """Read ``data`` in all ways, or, unless ``thorough``, once strictly and once with conceal; AssertionError or another exception if something is wrong with the reader."""
     try:
         read_in_all_ways(data, prior, thorough)
-    except PriorError:  # the file names another
+    except PriorError:  # the file names another prior
         verify(io.BytesIO(data), prior)
 
 
@@ -41,7 +41,7 @@ def read_in_all_ways(data, prior, thorough):
 
 
 class Whole:
-    """What a sound file holds."""
+    """The contents of an intact file."""
 
     def __init__(self, reader):
         self.codes = reader.read_codes()
@@ -60,7 +60,7 @@ def strictly(data, prior):
 
 
 def concealed(data, prior):
-    """Codes of packets, samples, and whether something was wrong; at most MAX_LOST_FRAMES are looked at."""
+    """Codes of packets, samples, and whether something was wrong; at most MAX_LOST_FRAMES are examined."""
     try:
         reader = Reader(io.BytesIO(data), prior=prior, conceal=True, packets_ahead=3)
     except FormatError:

@@ -1,4 +1,4 @@
-"""The worked example of docs/format.md, spelled out by hand, and what is in it."""
+"""The worked example of docs/format.md, written out by hand, and its contents."""
 
 from dacodec.container import Header
 

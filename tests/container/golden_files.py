@@ -1,4 +1,4 @@
-"""The golden files of version 1, kept for ever: what is in each, and what was told to the writer.
+"""The golden files of version 1, kept for ever: the contents of each, and the writer's arguments.
 
 ``plain``, ``coded`` and ``live`` hold made-up codes. The others hold 0.2 s of tests/data/clips/speech_en_cards_16k.flac
 and 0.1 s of music_guitar_em9_44k_st.flac, coded by the tiny model in golden/model. The codes of a file are in the .json
@@ -29,7 +29,7 @@ class Golden(NamedTuple):
     prior_path: Path | None = None
     index: bool = False
     flushes: tuple[int, ...] = ()  # frames after which a live writer flushed
-    cut: int | None = None  # bytes that are left of a recording that was cut off
+    cut: int | None = None  # length in bytes of a recording that was cut off
 
     @property
     def prior(self) -> Prior | None:

@@ -1,6 +1,6 @@
 """Write tests/bad_files anew: PYTHONPATH=tests/container python tests/container/make_bad_files.py
 
-They are the cases of test_checks.py: a name says what is wrong, bad_files.json where.
+They are the cases of test_checks.py: the name says what is wrong, and bad_files.json where.
 """
 
 import json

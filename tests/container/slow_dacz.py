@@ -1,7 +1,7 @@
-"""docs/format.md once more, slowly and obviously, in plain Python: the reference for the fast one.
+"""A slow, obvious implementation of docs/format.md in plain Python: the reference for the fast one.
 
 Written from the page alone, sharing nothing with dacodec.container. Reading checks with ``need``; writing
-checks nothing, so that tests can write files that break the rules and still have right CRCs.
+checks nothing, so that tests can write files that break the rules but have correct CRCs.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def read_record(header, record, content):
 
 
 def take(data, length_bytes):
-    """A text with its length before it, and what follows."""
+    """A text preceded by its length, and the rest."""
     length = int.from_bytes(data[:length_bytes], "little")
     need(len(data) >= length_bytes + length, "tag length")
     try:
@@ -237,7 +237,7 @@ def read_varint(data, position):
 
 
 def read_index(block, starts, header):
-    """The entries must be those that the rule of the page gives for packets that begin at ``starts``."""
+    """The entries must be those that the page's rule gives for packets that start at ``starts``."""
     distance = -(-10 * header["model_sampling_rate"] // header["hop_length"])
     expected = []
     for first_frame, offset in starts:

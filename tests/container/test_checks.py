@@ -1,8 +1,7 @@
-"""Each rule of the page has its own check: files with right CRCs that break one rule.
+"""Each rule of the page has its own check: files with correct CRCs that break one rule.
 
-For each file the reader must name the rule and the offset; the slow reader must refuse it too; and with
-the one check named beside it taken out, the reader must no longer say so. So no check is idle, and none
-stands in for another.
+For each file the reader must name the rule and the offset, and the slow reader must refuse it too. With the check
+named beside the file removed, the reader must no longer report it. So no check is redundant.
 """
 
 import ast
@@ -31,7 +30,7 @@ class Case(NamedTuple):
     message: str
     offset: int
     module: str
-    check: str  # the condition of the `if` that is taken out
+    check: str  # the condition of the `if` that is removed
 
 
 def header_case(message, offset, check, module="header", **fields):
@@ -358,13 +357,13 @@ CASES = HEADERS | PACKETS
 
 # Conditions that no file meets, and why they are there.
 BEYOND_FILES = {
-    "not isinstance(header.fingerprint, bytes) or len(header.fingerprint) != 32",  # for who makes a Header
+    "not isinstance(header.fingerprint, bytes) or len(header.fingerprint) != 32",  # for callers that construct a Header
     "length > MAX_HEADER_BYTES",  # the same: header_length cannot say more
     "prior_id is not None and (not isinstance(prior_id, bytes) or len(prior_id) != PRIOR_ID_BYTES)",
     "value_length > 2 ** 16 - 1",
     "not previous < type_ <= 65535 or type_ in (TAGS, SPEAKERS)",
     "prior is None or prior.width != width or n_coded > prior.n_codebooks",  # see test_entropy
-    # What a reader that conceals does not believe: see test_conceal
+    # What a concealing reader does not believe: see test_conceal
     "head.n_codebooks and head.n_codebooks != self.header.n_codebooks",
     "head.first_frame + head.n_frames > MAX_FRAMES and head.kind != INDEX",
     "known is None and gap > max(MAX_GAP_FRAMES, passed_over)",
@@ -416,8 +415,8 @@ def test_no_check_is_without_its_file():
                 assert ast.unparse(node.test) in covered, module
 
 
-# Taking a check out: the module's source is compiled anew with that condition constant, and the functions
-# that are in use get the new code.
+# To remove a check, the module's source is compiled anew with that condition constant, and the functions
+# in use get the new code.
 
 
 def normal(expression):

@@ -1,4 +1,4 @@
-"""Damaged files: what is lost, what is not, and that timing is kept. See docs/format.md, "Damage"."""
+"""Damaged files: what is lost, what is not, and timing is kept. See docs/format.md, "Damage"."""
 
 import io
 from dataclasses import replace
@@ -53,7 +53,7 @@ def test_a_sound_file_is_read_as_ever(data, codes):
 
 @pytest.mark.parametrize("data", [GOLDEN, SMALL_FILE], ids=["golden", "coded"])
 def test_a_flip_of_any_bit_loses_its_packet_only(data):
-    """Of the header: everything. Of a packet: that. Of index and end mark: nothing."""
+    """Damage in the header loses everything, in a packet that packet, in index or end mark nothing."""
     _, codes = concealed(data)
     starts = starts_of(data)
     frames = np.cumsum([0, *(p.n_frames for p in Reader(io.BytesIO(data), prior=tiny.PRIOR))])
@@ -71,7 +71,7 @@ def test_a_flip_of_any_bit_loses_its_packet_only(data):
             expected[:, :, frames[block] : frames[block + 1]] = -1
         known = reader.header.n_samples is not None or block < len(starts) - 2
         if not known and block == len(frames) - 2:
-            continue  # without an end mark nobody can know of the last packet
+            continue  # without an end mark the last packet cannot be missed
         np.testing.assert_array_equal(got, expected)
         assert len(reader.damages) == 1
         assert reader.damages[0].offset == starts[block]
@@ -97,7 +97,8 @@ def test_lost_frames_repeat_the_one_before_them():
     lost_second = BLOCKS[0] + BLOCKS[2] + BLOCKS[3]
     first, second = Reader(io.BytesIO(lost_second), conceal=True)
     assert (first.is_lost, second.is_lost) == (True, False)
-    np.testing.assert_array_equal(first.codes, np.repeat(second.codes, 4, axis=2))  # nothing is before them
+    # There is no frame before them to repeat.
+    np.testing.assert_array_equal(first.codes, np.repeat(second.codes, 4, axis=2))
     lost_last = BLOCKS[0] + BLOCKS[1] + BLOCKS[3]
     reader = Reader(io.BytesIO(lost_last), conceal=True)
     _, made_up = reader
@@ -124,7 +125,7 @@ def test_garbage_between_packets_costs_nothing():
 
 
 def test_a_packet_inside_a_damaged_one_is_found():
-    """The sync word of a damaged packet may stand for anything: the search continues right after it."""
+    """The sync word of a damaged packet may be anything: the search continues right after it."""
     data = BLOCKS[0] + BLOCKS[1][:20] + BLOCKS[2] + BLOCKS[3]
     _, got = concealed(data)
     np.testing.assert_array_equal(got[:, :, 4:], np.array(CODES)[:, :, 4:])

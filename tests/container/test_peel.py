@@ -1,4 +1,4 @@
-"""Peeling is a removal: what it leaves is what encoding with fewer codebooks writes, byte for byte."""
+"""Peeling is a removal: the rest equals encoding with fewer codebooks, byte for byte."""
 
 import io
 from dataclasses import replace
@@ -35,7 +35,7 @@ def test_as_if_encoded_so(fewer, prior_id, index):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 30), st.integers(0, 99))
 def test_any_number_of_codebooks(n_codebooks, fewer, packet_frames, seed):
-    """More than seven, too: the mask then takes a second byte."""
+    """Also more than seven: the mask then takes a second byte."""
     fewer = min(fewer, n_codebooks)
     prior = tiny.prior_from_bytes(tiny.prior_bytes(2, 12, 1, seed))
     header = replace(

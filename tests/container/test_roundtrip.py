@@ -1,4 +1,4 @@
-"""What is written is read again, whatever the fields, the portions and the kind of file."""
+"""Round trips with all kinds of fields, portions and files."""
 
 import io
 import os
@@ -151,7 +151,7 @@ def test_every_packet_is_decodable_alone():
             packet.codes, np.array(CODES)[:, :, first_frame : first_frame + packet.n_frames]
         )
         assert to_datagram(HEADER, packet) == BLOCKS[i]
-    relayed = Packet(4, packet.codes[:, :1])  # by a relay that drops a codebook
+    relayed = Packet(4, packet.codes[:, :1])  # as sent by a relay that drops a codebook
     np.testing.assert_array_equal(
         from_datagram(HEADER, to_datagram(HEADER, relayed)).codes, packet.codes[:, :1]
     )
@@ -187,7 +187,7 @@ class Trickle:
 
 
 class Live:
-    """A pipe in which a read beyond what was written would block for ever."""
+    """A pipe in which reading beyond what was written would block for ever."""
 
     def __init__(self):
         self._data, self._position = b"", 0
@@ -226,7 +226,7 @@ def test_a_packet_is_read_as_soon_as_it_is_flushed():
 
 def test_through_an_unbuffered_pipe():
     header = replaced(HEADER, n_samples=None, packet_frames=500)
-    codes = random_codes(header, 40_000)  # more than a pipe holds, so that writing comes in bites
+    codes = random_codes(header, 40_000)  # more than a pipe holds, so that it is written in parts
     reading, writing = os.pipe()
 
     def send():
@@ -257,7 +257,7 @@ def test_partial_writes_are_continued():
     assert file.data == GOLDEN
 
 
-# The writer's manners
+# The writer
 
 
 def fail_after_writing(writer):

@@ -1,4 +1,4 @@
-"""Any stretch of a file, by its index or without one, strictly or not."""
+"""Any stretch of a file, with or without an index, strictly or not."""
 
 import io
 import struct
@@ -24,7 +24,7 @@ FILES = {"indexed": INDEXED, "plain": PLAIN}
 
 
 class Counted(io.BytesIO):
-    """A file that counts what is read of it."""
+    """A file that counts the bytes read from it."""
 
     n_read = 0
 
@@ -95,7 +95,7 @@ def test_a_recording_that_was_cut_off(name):
 
 
 def test_damage_before_and_behind_does_not_matter():
-    """Strictly, what is not needed is not looked at; with conceal, what is damaged is stepped around."""
+    """A strict reader does not look at what it does not need; with conceal, damage is skipped."""
     header, position = slow_dacz.read_header(INDEXED)
     starts = []
     while position < len(INDEXED):
@@ -135,7 +135,7 @@ def test_an_index_that_leads_astray():
 
 
 def test_an_index_of_a_week_is_thinned(monkeypatch):
-    """Every second entry goes, and the distance doubles: with a limit of 4 entries instead of 65535."""
+    """Every second entry is dropped, and the distance doubles: with a limit of 4 entries instead of 65535."""
     monkeypatch.setattr(index_module, "MAX_INDEX_ENTRIES", 4)
     builder = IndexBuilder(replace(HEADER, packet_frames=100))
     for i in range(20):

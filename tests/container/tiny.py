@@ -1,4 +1,4 @@
-"""A small prior, codes that it likes, and the files that both make."""
+"""A small prior, codes that suit it, and files made with both."""
 
 import io
 
@@ -51,7 +51,7 @@ HEADER = Header(
 
 
 def repetitive_codes(channels, n_codebooks, n_frames, codebook_size, seed=0):
-    """Codes that mostly stay what they were; those of every third codebook are noise."""
+    """Codes that mostly repeat; those of every third codebook are noise."""
     random = np.random.default_rng(seed)
     codes = random.integers(codebook_size, size=(channels, n_codebooks, n_frames))
     stays = random.random(codes.shape) < 0.85

@@ -1,7 +1,7 @@
-"""What README.md and docs/*.md say can be run, which of it is shortened here, and which is not run at all.
+"""The commands and code in README.md and docs/*.md; which of them are shortened here, and which are not run.
 
-Every fenced block marked ``sh`` or ``python`` counts; the commands of a shell block are run one by one, in folders of
-their own that hold what their names stand for (placeholders.py).
+Every fenced block marked ``sh`` or ``python`` counts. The commands of a shell block are run one by one, each in a
+folder with the files that it names (placeholders.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-# Commands that begin so are not run, for the reason given.
+# Commands that start like this are not run, for the reason given.
 NOT_RUN = {
     "make demo": "installs packages from the network",
     "make test": "installs packages from the network, and is what runs this",
@@ -22,7 +22,7 @@ NOT_RUN = {
     "python scripts/prior/fit.py": "writes a model's prior into the source tree",
 }
 
-# What is put instead of a part of a command, so that it ends within seconds, and why that is the same command.
+# Replacements for parts of commands, so that they end within seconds, and why the command stays the same.
 SMALL = "--model.encoder_hidden_size 4 --model.decoder_hidden_size 32 --model.codebook_size 64"
 SHORT = "--steps 2 --batch_size 2 --data.workers 0 --data.decode_processes 1 --data.crop_seconds 0.1 --precision 32-true"
 ENDED = "--port 0 >told & while ! grep -q serving told; do kill -0 $!; sleep 0.2; done; kill $!; wait $!"
@@ -45,14 +45,14 @@ SHORTENED = [
         r"\1 --limit 1 --opus 6 --n-quantizers 9",
         "one recording, one rate",
     ),
-    (r"=/data/", "=data/", "a folder of the test's"),
-    (r"(dacodec serve.*)", rf"\1 {ENDED}", "asked to end once it serves, which is no failure"),
+    (r"=/data/", "=data/", "a folder of the test"),
+    (r"(dacodec serve.*)", rf"\1 {ENDED}", "ended once it serves"),
 ]
 
-# Where the documentation's service is; the tests have one of their own.
+# The address of the service in the documentation; the tests run their own.
 SERVICE = "http://127.0.0.1:8000"
 
-# Programs that need a sound card, another machine or FFmpeg: scripts that read and write what those would.
+# Stand-ins for programs that need a sound card, another machine or FFmpeg: scripts that read and write the same.
 STAND_INS = {
     "arecord": "exec head -c 40000 live.raw",
     "aplay": "exec cat >played.raw",
@@ -95,7 +95,7 @@ class Command:
 
     @property
     def outputs(self) -> list[str]:
-        """Files that it names as its outputs."""
+        """The files that it names as its outputs."""
         return re.findall(r"(?:-o|>|--html|--json) ([\w.]+\.\w+)", self.text)
 
 
@@ -110,7 +110,7 @@ def blocks() -> list[Block]:
 
 
 def commands() -> list[Command]:
-    """Each once, where it stands first."""
+    """Each command once, at its first place."""
     found = []
     for block in blocks():
         if block.language == "sh":

@@ -1,4 +1,4 @@
-"""The files and folders that the documentation's commands name, tiny."""
+"""Tiny versions of the files and folders that the documentation's commands name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dacodec.tokens import apply
 SPEECH = ROOT / "tests" / "data" / "clips" / "speech_en_cards_16k.flac"
 RATE = 16000
 
-# What plays and records: a second of silence comes in, then Ctrl-C.
+# A stand-in for sounddevice: it records a second of silence, then sends Ctrl-C.
 SOUND_CARD = """
 import os, signal, numpy
 class PortAudioError(Exception): pass
@@ -36,7 +36,7 @@ class Stream:
 InputStream = OutputStream = Stream
 """
 
-# What recipes expect beside the command.
+# Data that recipes expect.
 DATA_OF_44KHZ = [
     f"data/{name}" for name in ("daps", "speech_hq", "speech_uq", "musdb", "jamendo", "audioset")
 ]
@@ -51,9 +51,9 @@ out: runs/mine
 
 
 def lay_out(folder: Path) -> None:
-    """Everything but the hub's cache."""
+    """Create everything except the hub's cache."""
     speech = read(SPEECH).samples
-    audio(folder / "in.flac", np.tile(speech, 18)[:, : 61 * RATE])  # a command begins at 60 s
+    audio(folder / "in.flac", np.tile(speech, 18)[:, : 61 * RATE])  # a command starts at 60 s
     audio(folder / "in.wav", speech[:, :RATE])
     (folder / "in.mkv").touch()
     for place in ["recordings/a", "my/audio", "data/vctk", "data/musdb/train", *DATA_OF_44KHZ]:
@@ -79,7 +79,7 @@ def lay_out(folder: Path) -> None:
 
 
 class SpeakingModel:
-    """In the place of a language model: it says noise, and shows a streamer what transformers' Dia does."""
+    """A stand-in for a language model: it generates noise, and calls a streamer like transformers' Dia does."""
 
     def generate(self, streamer: object) -> None:
         rows = torch.from_numpy(apply(np.random.default_rng(0).integers(0, 1024, (9, 20)), "dia"))
@@ -90,7 +90,7 @@ class SpeakingModel:
 
 
 def hub_cache(folder: Path) -> None:
-    """A hub's cache with a model of the released shape under the released one's name."""
+    """A hub cache with a model of the released shape and name."""
     repository = folder / "models--descript--dac_44khz"
     save_model(
         repository / "snapshots" / ("a" * 40),
@@ -108,7 +108,7 @@ def audio(path: Path, samples: np.ndarray) -> None:
 
 
 def archive(path: Path, speech: np.ndarray) -> None:
-    """A tar as docs/training.md has it: a folder with recordings and a files.tsv."""
+    """A tar as in docs/training.md: a folder with recordings and a files.tsv."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sound = io.BytesIO()
     write(sound, speech[:, :RATE], RATE, format="flac")
@@ -124,7 +124,7 @@ def archive(path: Path, speech: np.ndarray) -> None:
 
 
 def descript_weights(path: Path, model_folder: Path) -> None:
-    """A weights file as Descript's package saves it."""
+    """A weights file as saved by Descript's package."""
     model = DacModel.from_pretrained(model_folder)
     config = model.config
     theirs = {ours: original for original, ours in layer_names(len(config.downsampling_ratios)).items()}

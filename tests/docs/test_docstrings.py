@@ -1,4 +1,4 @@
-"""The examples in docstrings give what they say."""
+"""The examples in docstrings give the results shown."""
 
 import doctest
 import io
@@ -20,7 +20,7 @@ NAMES = {
     "Codec": Codec,
     "Header": Header,
     "Writer": Writer,
-}  # what examples need not import
+}  # names that examples need not import
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

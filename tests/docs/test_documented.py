@@ -1,4 +1,4 @@
-"""Every command and every piece of Python in the documentation runs (documented.py lists what does not, and why)."""
+"""Every command and every piece of Python in the documentation runs (documented.py lists exceptions, with reasons)."""
 
 import os
 import re
@@ -34,7 +34,7 @@ def hub_cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def service():
-    """The address of ``dacodec serve``, for whoever asks for it."""
+    """The address of a running ``dacodec serve``."""
     run = subprocess.Popen(
         [sys.executable, "-m", "dacodec", "serve", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -48,7 +48,7 @@ def service():
 
 @pytest.fixture
 def at_service(request):
-    """Puts the service's address into a text that names one."""
+    """Replaces the service's address in a text."""
     return lambda text: text.replace(SERVICE, request.getfixturevalue("service")) if SERVICE in text else text
 
 
@@ -82,7 +82,7 @@ def test_python(block, template, tmp_path, monkeypatch, at_service):
     monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0).standard_normal((2, 24000)).astype(np.float32) * 0.1
     codec = Codec.from_pretrained("builtin")
-    names = {  # what the text around the blocks takes for granted
+    names = {  # names that the text around the blocks assumes
         "codec": codec,
         "audio": noise,
         "state": None,

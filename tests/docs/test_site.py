@@ -1,4 +1,4 @@
-"""What the site says and `make docs` cannot check."""
+"""Statements of the site that `make docs` cannot check."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The compiled engine against PyTorch in float64; and that neither threads, nor neighbours, nor pushes show."""
+"""The compiled engine against PyTorch in float64; threads, other rows and pushes must not affect the result."""
 
 import copy
 import os
@@ -47,12 +47,12 @@ SHAPES = {
 
 
 def exact_limit(pytorchs):
-    """Relative rms error against float64, where PyTorch's is ``pytorchs``."""
+    """Limit of the relative rms error against float64 when PyTorch's is ``pytorchs``."""
     return limit(pytorchs, times=2)
 
 
 def fast_limit(pytorchs):
-    """Winograd's transforms cost a little of it."""
+    """Winograd's transforms cost a little accuracy."""
     return limit(pytorchs, times=4, floor=2 * FLOOR)
 
 
@@ -69,7 +69,7 @@ def make_model(seed=0, **config):
 
 
 def latents_of(engine, audio, threads=1):
-    """What the engine's encoder hands to its quantizer: [B, D, F] of audio [B, T]."""
+    """The engine's latents [B, D, F] for audio [B, T]."""
     encoder, geometry = engine.packed().encoder, engine.geometry
     rows = [encoder.run(row[:, None], geometry.frames(len(row)), threads) for row in audio]
     return torch.stack(rows)[..., : geometry.config.hidden_size].transpose(1, 2)
@@ -86,7 +86,7 @@ def small():
 
 
 class Judge:
-    """A model in float64, and how far from it PyTorch's float32 is: what an engine is measured against."""
+    """A model in float64, and the error of PyTorch's float32: an engine is compared with both."""
 
     def __init__(self, model):
         self.model, self.reference = model, copy.deepcopy(model).double()
@@ -94,7 +94,7 @@ class Judge:
         self.n_codes = self.n_same = 0
 
     def judge(self, engine, audio):
-        """Assert that latents, codes and audio of ``audio`` [1, T] are as near to float64 as they should be."""
+        """Assert that latents, codes and audio for ``audio`` [1, T] are close enough to float64."""
         limit_of = LIMITS[engine.precision]
         expected = self.reference.encoder(audio.double()[:, None])
         codes = self.reference.quantizer(expected).audio_codes
@@ -131,7 +131,7 @@ def test_close_to_float64_at_every_length(model, precision):
 
 
 def real_sounds(config, seconds=1):
-    """So much of each clip [1, T], after its first second, in whole frames."""
+    """This much of each clip [1, T], after its first second, in whole frames."""
     for path in sorted(CLIPS.glob("*.flac")):
         samples, rate = read(path)
         audio = torch.from_numpy(
@@ -149,8 +149,8 @@ def test_a_trained_model_on_real_sound(precision):
         judge.judge(engine, audio)
     assert judge.n_codes > 4000
     assert judge.n_same >= 0.999 * judge.n_codes
-    # Near-ties are all that differs, and no more often than PyTorch's own float32 meets them here: the rule's 1 frame
-    # in 10,000 cannot be counted on some 2,000 frames.
+    # Only near-ties differ, and no more often than in PyTorch's own float32: the rule's 1 frame in 10,000
+    # cannot be measured on about 2,000 frames.
     assert judge.agreement.affected_frames <= 1 + 2 * judge.pytorchs.affected_frames
 
 
@@ -197,7 +197,7 @@ def test_threads_do_not_show(model, precision):
     latents, codes = latents_of(engine, audio), engine.encode(audio)
     vectors, samples = packed.embed(codes[0]), geometry.samples(codes.shape[-1])
     heard = packed.decoder.run(vectors, samples, 1)
-    for threads in (2, 3, 9):  # more than there are cores, too
+    for threads in (2, 3, 9):  # also more than there are cores
         assert torch.equal(latents_of(engine, audio, threads), latents)
         rows = packed.encoder.run(audio[0][:, None], geometry.frames(audio.shape[1]), threads)
         assert torch.equal(packed.quantizer.quantize(rows, codes.shape[1], threads), codes[0])
@@ -322,7 +322,7 @@ def test_after_fork_while_another_thread_runs(small):
     try:
         for _ in range(5):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads is what is tested
+                warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads is what this tests
                 pid = os.fork()
             if pid == 0:
                 encoder = engine.packed().encoder  # without PyTorch, whose own threads a child does not have
@@ -347,7 +347,7 @@ def test_without_a_compiled_library_auto_tells_and_falls_back(small, monkeypatch
     monkeypatch.setattr(room, "is_built", lambda: False)
     monkeypatch.setattr(library, "is_built", lambda: False)
     library._load.cache_clear()
-    room._tell_once.cache_clear()
+    room._warn_once.cache_clear()
     with pytest.warns(UserWarning, match="without its native engine"):
         assert isinstance(make_engine(small), TorchEngine)
     with pytest.raises(EngineError, match="compiler"):

@@ -1,4 +1,4 @@
-"""A signal in pieces gives what the whole gives, in float64 to the last digits; and what it costs."""
+"""A signal in pieces gives the result of the whole, in float64 to the last digits; and its cost."""
 
 import pickle
 from itertools import cycle
@@ -30,7 +30,7 @@ def models(tmp_path_factory):
 
 
 def in_pieces(chain, x, sizes):
-    """Pushed in pieces of ``sizes``, again and again from the first; the state goes through pickle."""
+    """Pushed in pieces of ``sizes``, cycled; the state is pickled in between."""
     outputs, state, position, sizes = [], None, 0, cycle(sizes)
     while position < x.shape[-1]:
         piece = x[..., position : position + next(sizes)]
@@ -107,7 +107,7 @@ def test_it_shows_what_is_wrong(models, name, mutation, monkeypatch):
 
 @pytest.mark.parametrize("name", ["44khz", "16khz"])
 def test_a_frame_at_a_time_costs_little_more(models, name):
-    """Multiply-adds, as FlopCounterMode counts them."""
+    """Multiply-adds, as counted by FlopCounterMode."""
     model = models[name]
     hop, n_frames = model.config.hop_length, 40  # start and end included
     audio = torch.randn(1, 1, n_frames * hop, dtype=torch.float64)
@@ -128,7 +128,7 @@ def test_a_frame_at_a_time_costs_little_more(models, name):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_frames_come_as_soon_as_their_inputs_are_there(models, name):
-    """The look-ahead that geometry states is all that is waited for."""
+    """Outputs wait for exactly the look-ahead that geometry states."""
     model = models[name]
     geometry, hop = model.geometry, model.config.hop_length
     audio = torch.randn(1, 1, 40 * hop, dtype=torch.float64)
@@ -173,4 +173,4 @@ def test_engines_push_what_they_make_of_the_whole(engine_name, name, tmp_path):
         state = pushed.state
     made = torch.cat(parts, 1)
     assert made.shape == whole.shape
-    assert (made - whole).norm() <= 1e-5 * whole.norm()  # "fast" rounds by where its tiles begin
+    assert (made - whole).norm() <= 1e-5 * whole.norm()  # the rounding of "fast" depends on where tiles start

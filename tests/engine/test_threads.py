@@ -1,4 +1,4 @@
-"""The number of threads: what is asked for, the cores, and a container's quota."""
+"""The number of threads: the setting, the cores, and a container's quota."""
 
 import math
 import os
@@ -27,7 +27,7 @@ def system(root, files):
         ({"proc/self/cgroup": "0::/"}, math.inf),
         ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "150000 100000"}, 1.5),
         ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "max 100000"}, math.inf),
-        # The least of the group and those above it.
+        # The minimum of the group and those above it.
         (
             {
                 "proc/self/cgroup": "0::/a/b",

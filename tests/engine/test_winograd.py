@@ -1,4 +1,4 @@
-"""The matrices do what a filter does, exactly."""
+"""The matrices compute exactly what a filter does."""
 
 import random
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Metrics against the original's values, and what an evaluation shows."""
+"""Metrics against the original's values, and the reports of an evaluation."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def codec(tmp_path):
 
 @pytest.fixture
 def no_opus(monkeypatch):
-    """No Opus unless it is asked for."""
+    """No Opus unless requested."""
     monkeypatch.setitem(evaluate.evaluate_codec.__kwdefaults__, "opus_kbps", ())
 
 
@@ -121,7 +121,7 @@ def test_scores_of_a_codec(codec, no_opus):
     by_file = {s.file: s.values["mel"] for s in report.scores if s.n_codebooks == 3}
     speech = (by_file["a.wav"] + by_file["b.wav"]) / 2
     assert rows[full, "speech"]["mel"] == pytest.approx(speech)
-    # Pools count alike, however many files they have.
+    # Pools have equal weight, however many files they have.
     assert rows[full, "all"]["mel"] == pytest.approx((speech + by_file["d.wav"]) / 2)
     # The decoded audio is brought to the original's loudness before it is scored.
     versions = report.excerpts[0].versions
@@ -136,7 +136,7 @@ def test_processes_measure_the_same(codec, no_opus):
         evaluate_codec(codec, sounds(), n_quantizers=[1, 3], metrics=METRICS[:3], n_jobs=n) for n in (1, 2)
     )
     assert [(s.file, s.n_codebooks) for s in two.scores] == [(s.file, s.n_codebooks) for s in one.scores]
-    for a, b in zip(one.scores, two.scores, strict=True):  # threads add up in another order
+    for a, b in zip(one.scores, two.scores, strict=True):  # threads sum in another order
         assert b.values == pytest.approx(a.values, rel=1e-5)
 
 

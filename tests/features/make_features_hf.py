@@ -1,4 +1,4 @@
-"""Makes features_hf.json: what transformers' DacFeatureExtractor gives for the cases below.
+"""Makes features_hf.json: the results of transformers' DacFeatureExtractor for the cases below.
 
     .venv-hf4/bin/python tests/features/make_features_hf.py > tests/features/features_hf.json
 
@@ -59,7 +59,7 @@ def key(extractor, lengths, kind, call):
 
 
 def raw_audio(lengths, kind):
-    """The audio of a case: uniform numbers, a single item if there is but one length."""
+    """The audio of a case: uniform numbers; a single item if there is only one length."""
     random = np.random.RandomState(zlib.crc32(lengths.encode()))
     items = [2 * random.random_sample(n) - 1 for n in LENGTHS[lengths]]
     items = [item.tolist() if kind == "list" else item.astype(kind) for item in items]
@@ -67,7 +67,7 @@ def raw_audio(lengths, kind):
 
 
 def outcome(extractor, lengths, kind, call):
-    """What an extractor gives: name, dtype, shapes and hash of each result; or that it raises."""
+    """The results of an extractor: name, dtype, shapes and hash of each; or that it raises."""
     try:
         features = extractor(raw_audio(lengths, kind), sampling_rate=extractor.sampling_rate, **call)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The extractor's own promises: correct masks, batches a model takes, errors that help."""
+"""The extractor's own promises: correct masks, batches that a model takes, helpful errors."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""What the extractor gives is what transformers' gives, bit for bit, except where that crashes."""
+"""The extractor's results are those of transformers', bit for bit, except where that crashes."""
 
 import json
 from pathlib import Path

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Attack the reader of .dacz files: python tests/fuzz/fuzz_reader.py CORPUS [-runs=2000000] [libFuzzer's options]
 
-Needs atheris. Inputs are files; the mutator changes bytes and then repairs the CRCs, most of the time, since nothing
-gets past them otherwise. Each input is read strictly and with conceal, many are peeled, verified and sought in. Whatever happens,
-the only error may be a FormatError with an offset inside the file; codes that come out are in range; time goes on evenly.
+Needs atheris. Inputs are files; the mutator changes bytes and then usually repairs the CRCs, since nothing gets past them
+otherwise. Each input is read strictly and with conceal, and many are peeled, verified and sought in. The only error
+allowed is a FormatError with an offset inside the file; codes must be in range, and time must advance evenly.
 """
 
 import random
@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["dacodec.container"]):
 
 
 def repaired(data: bytes) -> bytes:
-    """``data`` with right CRCs of the header and of every block that can be made out."""
+    """``data`` with corrected CRCs of the header and of every recognisable block."""
     data = bytearray(data)
     if len(data) < 16:
         return bytes(data)
@@ -43,7 +43,7 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 if __name__ == "__main__":
-    # The rest on one input in eight, for it takes several times as long.
+    # The rest for one input in eight, because it takes several times as long.
     atheris.Setup(
         sys.argv, lambda data: attack.attack(data, thorough=zlib.crc32(data) % 8 == 0), custom_mutator=mutate
     )

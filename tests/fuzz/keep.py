@@ -1,6 +1,6 @@
 """Keep a corpus of the fuzzer for the tests: python tests/fuzz/keep.py FOLDER...
 
-Only what reaches something new is worth keeping: tests/fuzz/fuzz_reader.py -merge=1 SMALL FOLDER... first.
+Only inputs that reach something new are worth keeping: first run tests/fuzz/fuzz_reader.py -merge=1 SMALL FOLDER...
 """
 
 import base64

@@ -1,7 +1,7 @@
 """Which of the reader's lines the kept corpus reaches: python tests/fuzz/lines.py
 
-Counted are the lines inside the functions that reading can call; those that only a writer or the maker of a Header calls
-are named below, and left out.
+It counts the lines inside functions that reading can call. Functions called only by a writer or when a Header is
+constructed are named below and left out.
 """
 
 import base64
@@ -44,7 +44,7 @@ WRITING = {
     "_squash_table",
     "write_all",
 }
-# Lines that no file reaches: for who makes a Header or prior from Python, and 2^32 frames or 65535 entries.
+# Lines that no file reaches: for Headers and priors constructed in Python, and for 2^32 frames or 65535 entries.
 BEYOND_FILES = (
     "default_packet_frames(",
     '"packet_frames", frames)',

@@ -31,7 +31,7 @@ def seeds():
         codebook_size=16,
     )
     codes = np.full((1, 2, 7), 4)
-    # Any bytes are a coded segment. Short ones keep the fuzzer fast.
+    # Any bytes are a valid coded segment. Short ones keep the fuzzer fast.
     blocks = [
         block_bytes(b"C", 2, 2, 0, b"\3\1\1"),
         block_bytes(b"C", 2, 3, 2, b"\1\1\x70\1\2"),

@@ -1,4 +1,4 @@
-"""Auto classes that forget what was registered."""
+"""Auto classes whose registrations are undone."""
 
 import copy
 

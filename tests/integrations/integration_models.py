@@ -25,7 +25,7 @@ def save_small(folder, **changes):
 
 
 def load_both(folder, **changes):
-    """Our model and transformers' own of the same weights."""
+    """Our model and transformers' own with the same weights."""
     save_small(folder, **changes)
     return DacModel.from_pretrained(folder), transformers.DacModel.from_pretrained(
         folder, dtype=torch.float32

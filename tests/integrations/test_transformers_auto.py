@@ -1,4 +1,4 @@
-"""register(): what the Auto classes give, and what they leave alone. Needs transformers."""
+"""register(): what the Auto classes return, and what they leave alone. Needs transformers."""
 
 import importlib.util
 import json
@@ -147,7 +147,7 @@ def test_other_models_are_as_before(registered):
     assert type(transformers.AutoConfig.for_model("encodec")) is transformers.EncodecConfig
 
 
-# Models with parts of a DAC in them: https://huggingface.co/docs/transformers/model_doc/xcodec
+# Models that contain parts of a DAC: https://huggingface.co/docs/transformers/model_doc/xcodec
 
 PARTS = dict(
     encoder_hidden_size=4,
@@ -159,7 +159,7 @@ PARTS = dict(
 
 
 def other_model(kind):
-    """A tiny model of that kind, with its acoustic part made as its published configs say."""
+    """A tiny model of that kind, whose acoustic part is built as in its published configs."""
     semantic = dict(
         hidden_size=16,
         num_hidden_layers=1,
@@ -184,7 +184,7 @@ def other_model(kind):
 
 
 def model_class(kind):
-    # Higgs Audio's resamples with torchaudio, which is not here and not needed for making and loading a model.
+    # Higgs Audio's resamples with torchaudio, which is not installed and not needed to create and load a model.
     missing = "torchaudio" not in sys.modules and importlib.util.find_spec("torchaudio") is None
     name = {"Xcodec": "xcodec", "HiggsAudioV2Tokenizer": "higgs_audio_v2_tokenizer"}[kind]
     with pytest.MonkeyPatch.context() as patch:

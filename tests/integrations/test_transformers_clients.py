@@ -14,7 +14,7 @@ from dacodec.integrations.transformers import DacConfig, DacFeatureExtractor, Da
 
 
 def dia_processor(folder, model):
-    """Its processor with a tokenizer of its own kind (bytes), and codes that fit the small model."""
+    """Dia's processor with its byte tokenizer, and codes that fit the small model."""
     tokenizer = transformers.DiaTokenizer()
     extractor = transformers.DiaFeatureExtractor(sampling_rate=24000, hop_length=HOP)
     return transformers.DiaProcessor(extractor, tokenizer, audio_tokenizer=model)
@@ -67,11 +67,11 @@ def test_a_saved_dia_processor(registered, tmp_path):
         assert torch.equal(heard, ours.decode(audio_codes=codes).audio_values)
 
 
-# Parler-TTS: its audio encoder is made from its config, and codes of a batch come with ends of their own.
+# Parler-TTS: its audio encoder is created from its config, and each item of a batch of codes has its own end.
 
 
 class Parler(torch.nn.Module):
-    """What Parler-TTS does with its codec, in its own steps."""
+    """What Parler-TTS does with its codec, step by step."""
 
     def __init__(self, config):
         super().__init__()
@@ -100,7 +100,7 @@ def test_parler_tts(registered, tmp_path):
         for item, n in ((0, 9), (1, 5)):
             expected = theirs.decode(audio_codes=codes[item : item + 1, :, :n]).audio_values[0]
             torch.testing.assert_close(heard[item, : len(expected)], expected, rtol=0, atol=1e-5)
-        # And in one go, with the mask.
+        # And all at once, with the mask.
         mask = torch.tensor([[1] * 9, [1] * 5 + [0] * 4])
         together = parler.audio_encoder.decode(
             audio_codes=codes.clamp(max=15), padding_mask=mask
@@ -174,7 +174,7 @@ def test_trainer(tmp_path, checkpointing):
 
 
 def test_pipeline(tmp_path):
-    """As transformers' own: the extractor in the tokenizer's place. With theirs the mask is an unknown argument."""
+    """Like transformers' own: the extractor in place of the tokenizer. With theirs the mask is an unknown argument."""
     model = DacModel.from_pretrained(save_small(tmp_path))
     extractor = DacFeatureExtractor.from_pretrained(tmp_path)
     pipe = transformers.pipeline("feature-extraction", model=model, tokenizer=extractor, device="cpu")
@@ -185,7 +185,7 @@ def test_pipeline(tmp_path):
 
 
 def test_a_config_in_another(registered):
-    """As in configs that hold a codec's: a dictionary with its type."""
+    """As in configs that contain a codec's: a dictionary with its type."""
     config = transformers.AutoConfig.for_model(**DacConfig(n_codebooks=4).to_dict())
     assert type(config) is DacConfig
     assert config.n_codebooks == 4

@@ -1,4 +1,4 @@
-"""The feature extractors, ours with transformers' surface and the plain one, against transformers' own."""
+"""The feature extractors, ours with transformers' interface and the plain one, against transformers' own."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Native if that makes no observable difference, else PyTorch. Needs transformers and the built engine."""
+"""Native if that makes no observable difference, otherwise PyTorch. Needs transformers and the built engine."""
 
 import copy
 import threading
@@ -166,7 +166,7 @@ def test_gradients_come_through(model, native_calls):
     model(x).loss.sum().backward()
     assert x.grad.abs().sum() > 0
     assert not native_calls
-    model(audio())  # neither asks for gradients
+    model(audio())  # neither requires gradients
     assert len(native_calls) == 2
 
 

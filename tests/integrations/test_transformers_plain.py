@@ -1,4 +1,4 @@
-"""What the plain classes have of transformers' surface, with transformers' results. Needs transformers."""
+"""The parts of transformers' interface that the plain classes have, with transformers' results. Needs transformers."""
 
 import json
 from contextlib import nullcontext
@@ -27,7 +27,7 @@ def without_version(values):
 def test_configs(changes, tmp_path):
     ours, theirs = dacodec.DacConfig(**changes), transformers.DacConfig(**changes)
     assert ours.model_type == theirs.model_type == "dac"
-    # By way of JSON, where there are lists alone.
+    # Via JSON, which has only lists.
     expected = without_version(json.loads(theirs.to_json_string()))
     assert json.loads(json.dumps(ours.to_diff_dict())) == expected
     assert json.loads(ours.to_json_string()) == expected
@@ -38,7 +38,7 @@ def test_configs(changes, tmp_path):
     theirs.to_json_file(tmp_path / "theirs.json")
     assert dacodec.DacConfig.from_json_file(tmp_path / "theirs.json") == ours
     theirs.to_json_file(tmp_path / "theirs.json", use_diff=False)
-    old = transformers.__version__ < "5"  # writes what generation could need too
+    old = transformers.__version__ < "5"  # also writes generation settings
     with pytest.warns(UserWarning, match="unknown keys") if old else nullcontext():
         assert dacodec.DacConfig.from_json_file(tmp_path / "theirs.json") == ours
 

@@ -1,4 +1,4 @@
-"""Language models heard while they generate. Needs transformers."""
+"""Language models played while they generate. Needs transformers."""
 
 import asyncio
 import contextlib
@@ -79,7 +79,7 @@ def dia(folder):
 
 
 class Heard:
-    """Collects what a batch says."""
+    """Collects the audio of a batch."""
 
     def __init__(self, n=1):
         self.pieces = [[] for _ in range(n)]
@@ -104,7 +104,7 @@ def decoded(codec, codes):
 
 
 def generated_after(rows, n_prompt):
-    """What is new in the rows that generate returns, [n, K]."""
+    """The new rows among those that generate returns, [n, K]."""
     return invert(rows[n_prompt:], LAYOUT).codes
 
 
@@ -126,14 +126,14 @@ def test_dia_is_heard_as_its_processor_decodes_it(codec, dia, how, voice):
         lengths.append(codes.shape[1])
         np.testing.assert_allclose(heard.whole(i), decoded(codec, codes), rtol=0, atol=1e-5)
         assert streamer.bad[i] == []
-        n = codes.shape[1] * HOP  # their processor decodes one and the same number of frames, ended or not
+        n = codes.shape[1] * HOP  # their processor decodes the same number of frames for all, ended or not
         assert abs(len(theirs[i]) - n) <= max(DIA["delay_pattern"]) * HOP
         reach = 40
         np.testing.assert_allclose(
             heard.whole(i)[0, : n - reach], theirs[i].numpy()[: n - reach], rtol=0, atol=1e-4
         )
     assert min(lengths) > 0
-    assert max(lengths) >= 8  # where a random model ends differs between versions of transformers
+    assert max(lengths) >= 8  # where a random model ends depends on the version of transformers
 
 
 def test_the_prompt_is_heard_if_wanted(codec, dia):
@@ -161,7 +161,7 @@ def rows_and_audio(codec, n_frames=40, layout=LAYOUT, seed=0):
 
 
 def say(streamer, rows, shape=(1, -1, 1)):
-    """What generate does with a streamer."""
+    """Calls a streamer as generate does."""
     streamer.put(torch.from_numpy(rows[0].reshape(shape)))
     for row in rows[1:]:
         streamer.put(torch.from_numpy(row))
@@ -186,7 +186,7 @@ def test_released_layouts(name):
     rows, expected = rows_and_audio(codec, 30, layout)
     heard = []
     streamer = AudioStreamer(codec, lambda samples, _: heard.append(samples), name)
-    if layout.has_text:  # Higgs shows the prompt's ids of text, and those of text between
+    if layout.has_text:  # Higgs passes the ids of text in the prompt, and of text in between
         streamer.put(torch.zeros(1, 7, dtype=torch.long))
         streamer.put(torch.tensor([128013]))
         say_rest = rows

@@ -1,4 +1,4 @@
-"""The model's public surface: results, borders, dtypes, what PyTorch can do with it."""
+"""The model's public interface: results, edge cases, dtypes, PyTorch features."""
 
 import copy
 import warnings
@@ -152,7 +152,7 @@ def test_autocast_runs(model):
 
 
 def test_compiles_whole(model):
-    # What fullgraph promises is that tracing meets no break; generating code for it would take minutes.
+    # fullgraph ensures that tracing has no graph break; generating code would take minutes.
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
         expected, got = model(AUDIO), compiled(AUDIO)

@@ -1,4 +1,4 @@
-"""Each item of a padded batch gives the codes and the audio that it gives alone."""
+"""Each item of a padded batch gives the same codes and audio as alone."""
 
 import pytest
 import torch
@@ -33,19 +33,19 @@ def padded_batch(model):
     lengths = [7 * hop, 23 * hop - hop // 2, 30 * hop, hop - 1]
     whole = random_audio(5, len(lengths), max(lengths)).to(model.dtype)
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    batch = whole + 0.3  # rubbish in the padding: the mask must keep it out
+    batch = whole + 0.3  # garbage in the padding: the mask must keep it out
     alone = []
     for i, n in enumerate(lengths):
         batch[i, :, :n] = whole[i, :, :n]
         padded = torch.zeros(1, 1, -(-n // hop) * hop, dtype=model.dtype)
-        # An item counts up to the next multiple of the hop, so what stands there is part of it.
+        # An item extends to the next multiple of the hop, so the samples up to there belong to it.
         padded[0, :, : batch.shape[-1]] = batch[i : i + 1, :, : padded.shape[-1]]
         alone.append(padded)
     return batch, mask, alone
 
 
 def differences(model):
-    """For each item: do the codes differ, and by how much does the audio."""
+    """For each item: whether the codes differ, and by how much the audio does."""
     batch, mask, alone = padded_batch(model)
     with torch.no_grad():
         together = model(batch, padding_mask=mask)

@@ -1,4 +1,4 @@
-"""The package in the environment that scripts/packaging/wheel.sh made, called from another one."""
+"""The package in the environment made by scripts/packaging/wheel.sh, called from another one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def dacodec(*args, **options):
 
 
 def python(code, *flags, **options):
-    """What a piece of Python prints."""
+    """The output of a piece of Python."""
     done = run(PYTHON, *flags, "-c", code, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

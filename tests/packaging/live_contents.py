@@ -1,4 +1,4 @@
-"""The wheel and the sdist hold what the source tree holds, file by file. Run by scripts/packaging/wheel.sh."""
+"""The wheel and the sdist contain the source tree, file by file. Run by scripts/packaging/wheel.sh."""
 
 import os
 import tarfile
@@ -10,7 +10,7 @@ import pytest
 WORK = Path(os.environ["DACODEC_WORK"])
 SOURCE = Path(os.environ["DACODEC_SOURCE"])  # what git tracks
 
-# What is meant to stay out.
+# Intentionally left out.
 NOT_IN_SDIST = {
     ".ci/run",
     ".dockerignore",
@@ -20,7 +20,7 @@ NOT_IN_SDIST = {
     ".github/workflows/test.yml",
     "discriminators/small-3.safetensors",
 }
-# What is made by building.
+# Created by the build.
 MADE_IN_SDIST = {"PKG-INFO", "setup.cfg"}
 TARGETS = ("generic", "avx2", "avx512")
 LIBRARIES = {"dacodec/container/_entropy.so"} | {
@@ -84,7 +84,7 @@ def test_wheel(source, folder, built):
     assert_same(package, {name: content for name, content in members.items() if name not in built})
     assert path.stat().st_size < WHEEL_MEGABYTES * 1e6
     assert path.name.startswith("dacodec-")
-    # The libraries depend on no version of Python, and on no Linux in particular.
+    # The libraries depend on no version of Python and no particular Linux distribution.
     assert ("-py3-none-manylinux_" if built else "-py3-none-") in path.name
 
 

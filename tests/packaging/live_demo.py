@@ -1,4 +1,4 @@
-"""The demo with the wheel's own libraries, where no compiler can be found. Run by scripts/packaging/wheel.sh, after the extras."""
+"""The demo with the wheel's own libraries, without a compiler. Run by scripts/packaging/wheel.sh, after the extras."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ def test_demo(tmp_path):
     ]
     assert compilers == []
     done = succeeded(run(PYTHON, ROOT / "scripts" / "demo.py", cwd=tmp_path, environment=WITHOUT_A_COMPILER))
-    assert done.stderr == ""  # nothing about an engine that is not there
+    assert done.stderr == ""  # no warning about a missing engine
     (stoi,) = re.findall(r"STOI\) (0\.\d\d) of 1", done.stdout)
     assert float(stoi) > 0.8
     assert len(list((tmp_path / "demo-out").glob("*.png"))) == 2

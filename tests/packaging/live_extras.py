@@ -1,18 +1,18 @@
-"""The extras, one by one, in this order: without it a message that names it, with it the command.
+"""The extras, one by one, in this order: a message that names the extra while it is missing, then the command works.
 
-Run by scripts/packaging/wheel.sh, in an environment that begins without any.
+Run by scripts/packaging/wheel.sh, in an environment that starts without any.
 """
 
 import pytest
 from installed import SPEECH, dacodec, pip_install, python, succeeded, wheel
 
-# Extras that stand for nothing more, kept so that what asks for them still installs.
+# Extras that are now empty, kept so that requirements that name them still install.
 EMPTY = ["av"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where the commands run, with what they read."""
+    """The folder in which the commands run, with their inputs."""
     folder = tmp_path_factory.mktemp("extras")
     for args in (["encode", SPEECH, "-o", "x.dacz"], ["decode", "x.dacz", "-o", "x.wav"]):
         succeeded(dacodec(*args, cwd=folder))
@@ -41,7 +41,7 @@ def test_play(folder):
     lacking("play", folder, "stream", "loopback", "--speaker")
     install("play")
     done = dacodec("play", "x.dacz", cwd=folder)
-    if done.returncode:  # sounddevice is here, PortAudio or a sound card is not
+    if done.returncode:  # sounddevice is installed, but PortAudio or a sound card is missing
         assert done.returncode == 7
         assert "No module" not in done.stderr
         assert done.stderr.startswith("dacodec: cannot play: ")

@@ -13,7 +13,7 @@ BAD_FILES = sorted((Path(__file__).parents[1] / "bad_files").glob("*.dacz"))
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    """A coded file, and what is decoded from it."""
+    """A coded file, and its decoded audio."""
     folder = tmp_path_factory.mktemp("expected")
     succeeded(dacodec("encode", SPEECH, "-o", folder / "x.dacz"))
     succeeded(dacodec("decode", folder / "x.dacz", "-o", folder / "x.wav"))
@@ -57,7 +57,7 @@ def test_recipes():
 
 
 def test_nothing_can_be_written_but_outputs(expected, tmp_path):
-    """Site-packages and all the rest of the environment read-only, no HOME, nowhere for a cache."""
+    """The whole environment read-only, no HOME, no place for a cache."""
     mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, PYTHON.parents[1]]
     done = run(*command, "touch", PYTHON.parents[1] / "x")
@@ -83,7 +83,7 @@ def test_nothing_can_be_written_but_outputs(expected, tmp_path):
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 def test_spaces_and_umlauts(expected, tmp_path, locale):
-    """In the place where it is installed, the working folder, and names of files."""
+    """In the installation path, the working folder, and names of files."""
     place = tmp_path / "hier liegt's, schön"
     shutil.copytree(package_folder(), place / "dacodec")
     folder = tmp_path / "Übung macht 'den' Meister"
@@ -106,13 +106,13 @@ def test_safe_path(expected, tmp_path):
     environment = {"PYTHONSAFEPATH": "1"}
     command = [PYTHON, "-m", "dacodec"]
     assert there_and_back(*command, cwd=tmp_path / "module", environment=environment) == expected
-    # Of the console script the folder that it lies in comes first, not the one where it is called.
+    # For the console script, its own folder comes first in the path, not the working folder.
     assert there_and_back(PYTHON.with_name("dacodec"), cwd=tmp_path / "script") == expected
 
 
 @pytest.mark.parametrize("flag", ["-O", "-OO"])
 def test_optimized(expected, tmp_path, flag):
-    """No behaviour in asserts or docstrings: the same results, and the same errors of bad files."""
+    """No behaviour depends on asserts or docstrings: the same results, and the same errors for bad files."""
     assert there_and_back(PYTHON, flag, "-m", "dacodec", cwd=tmp_path) == expected
     assert BAD_FILES
     plain, optimized = (run(PYTHON, *flags, "-m", "dacodec", "verify", *BAD_FILES) for flags in ([], [flag]))

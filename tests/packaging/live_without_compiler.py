@@ -1,4 +1,4 @@
-"""The wheel that was built without a compiler: slower, one warning, the same results.
+"""The wheel built without a compiler: slower, one warning, the same results.
 
 Run by scripts/packaging/wheel.sh.
 """
@@ -44,7 +44,7 @@ def test_one_warning_and_equal_codes(compiled, without, tmp_path):
 
 
 def test_files_of_either_are_read_by_the_other(compiled, without, tmp_path):
-    """Packing and unpacking of codes do without their library, too."""
+    """Packing and unpacking codes works without its library too."""
     done = succeeded(dacodec("peel", compiled, "-o", tmp_path / "low.dacz", "--n-quantizers", "3"))
     assert done.stderr == ""
     assert "sound" in succeeded(dacodec("verify", compiled, tmp_path / "low.dacz")).stdout

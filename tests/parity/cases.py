@@ -1,8 +1,8 @@
-"""What is compared with the other packages: shapes of models, inputs and ways of calling, as plain data.
+"""The cases compared with the other packages: shapes of models, inputs and ways of calling, as plain data.
 
-A case is a dict, so that it can be stored beside the tensors that another package made of it: ``config``
+A case is a dict, so that it can be stored beside the other package's results: ``config``
 (Hugging Face's fields), ``seed`` (of the weights; the audio's is the next), ``batch``, ``samples``, ``mode``
-(see MODES), ``n_quantizers`` (None or a number, in eval mode), ``counts`` (a number an item, in the mode
+(see MODES), ``n_quantizers`` (None or a number, in eval mode), ``counts`` (a number per item, in the mode
 "counts"), ``gradients`` and ``float64`` (whether these are compared, and whether codes are in float64 too).
 """
 
@@ -78,7 +78,7 @@ def case(
 
 
 def golden_cases():
-    """A few, small enough to store what comes out. Seeds: see make_golden.py, which refuses near-ties."""
+    """A few cases, small enough to store their results. Seeds: see make_golden.py, which refuses near-ties."""
     small = {"encoder": 2, "decoder": 16}
     return [
         case("one_hop", narrow([2, 4], 1, size=16, dim=4), 1, seed=1, gradients=True),
@@ -176,7 +176,7 @@ def golden_cases():
 
 
 def live_cases():
-    """Every pair of the levels below in some case, and every released shape at full width."""
+    """Cases that cover every pair of the levels below, and every released shape at full width."""
     factors = {
         "ratios": ([2, 4, 5, 8], [2, 4, 8, 8], [2, 3, 5, 7], [2, 2, 2, 2, 3], [3, 5], [2, 4], [5, 2, 3]),
         "length": ("one hop", "some hops and samples", "1 s", "10 s"),
@@ -229,7 +229,7 @@ def live_cases():
 
 
 def pairwise(factors):
-    """Choices of one level a factor, such that every two levels of two factors meet in one; greedily few."""
+    """Combinations of one level per factor that cover every pair of levels; greedily few."""
     names = list(factors)
     every_pair = set()
     for a, b in itertools.combinations(names, 2):
@@ -238,7 +238,7 @@ def pairwise(factors):
     for turn in itertools.count():
         if not missing:
             return
-        # Start from a pair that is missing, then add the level that meets most of what is still missing.
+        # Start from a missing pair, then add the level that covers most of the missing pairs.
         chosen = dict(min(missing))
         for name in names:
             if name not in chosen:
@@ -252,7 +252,7 @@ def _best_level(name, n_levels, chosen, missing, turn):
         new = (name, level)
         return sum((new, old) in missing or (old, new) in missing for old in chosen.items())
 
-    # Between equals the levels take turns.
+    # Ties are broken in rotation.
     return max(
         (level for level in range(n_levels)), key=lambda level: (met(level), (level + turn) % n_levels)
     )

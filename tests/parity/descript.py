@@ -1,7 +1,7 @@
 """The original `descript-audio-codec` as an oracle: its model with our random weights under its own names.
 
-Its model needs little of what the package declares as dependencies, some of which cannot be imported beside
-today's torch; those imports are met by empty stand-ins here.
+Its model needs few of the package's declared dependencies, some of which cannot be imported with today's torch. Empty
+stand-ins replace them here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def import_dac_class() -> type:
         audiotools.STFTParams = lambda *args, **kwargs: None
         ml.BaseModel = type("BaseModel", (nn.Module,), {})
         sys.modules["audiotools"], sys.modules["audiotools.ml"] = audiotools, ml
-        # Its top module would import the command line too; an empty one leads to the same submodules.
+        # Its top-level module would also import the command line; an empty one gives access to the same submodules.
         package = ModuleType("dac")
         package.__path__ = importlib.util.find_spec("dac").submodule_search_locations
         sys.modules["dac"] = package
@@ -95,12 +95,12 @@ _INVERSE: dict[int, dict[str, str]] = {}
 
 
 def original_state(weights: Mapping[str, torch.Tensor], n_blocks: int) -> dict[str, torch.Tensor]:
-    """Weights under Hugging Face's names as the original's state dict, weight normalisation split up."""
+    """Weights under Hugging Face's names as the original's state dict, with weight normalisation split."""
     state = {}
     for key, value in weights.items():
         name = original_key(key, n_blocks)
         if name.endswith(".weight") and "codebook" not in name:
-            # The length of v is free. Folded again in fp32, a quarter of the weights are off by a bit or few.
+            # The length of v is free. Folded again in fp32, a quarter of the weights are off by a bit or a few.
             state[f"{name}_g"] = torch.norm_except_dim(value, 2, 0)
             state[f"{name}_v"] = 2 * value
         else:
@@ -121,7 +121,7 @@ def folded(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def build(case, dtype=torch.float32):
-    """The original's model with the case's weights, weight-normalised as it is shipped."""
+    """The original's model with the case's weights, weight-normalised as shipped."""
     with torch.device("meta"):
         model = import_dac_class()(**dac_arguments(case["config"]))
     n_blocks = len(case["config"]["downsampling_ratios"])
@@ -134,7 +134,7 @@ def build(case, dtype=torch.float32):
 
 
 def fold(model):
-    """The model with its weights folded for good, by torch itself as before every layer's call."""
+    """The model with its weights folded permanently, by torch itself as before every layer call."""
     for module in model.modules():
         if hasattr(module, "weight_g"):
             torch.nn.utils.remove_weight_norm(module)

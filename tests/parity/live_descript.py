@@ -1,7 +1,7 @@
-"""Ours beside descript-audio-codec in one process. Run by scripts/oracles/run.sh.
+"""dacodec and descript-audio-codec in one process. Run by scripts/oracles/run.sh.
 
 The original folds its weight normalisation in fp32 before every layer, ours once in float64, so a quarter of the
-weights differ by a bit or few. Hence two comparisons: with the very same folded weights, and as it is shipped.
+weights differ by a bit or a few. Hence two comparisons: with identical folded weights, and as shipped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rounding import peak_error
 
 from dacodec import DacModel
 
-# The original has no other mode in which its outputs are Hugging Face's too.
+# This is the only mode of the original whose outputs also exist in Hugging Face's.
 CASES = {case["name"]: {**case, "gradients": False} for case in cases.live_cases() if case["mode"] == "eval"}
 
 total = CodeAgreement()
@@ -55,12 +55,12 @@ def test_same_results_as_shipped(name):
     theirs = descript.build(case)
     reference = descript.run(theirs, case)
     model = running.ours(case)
-    # Other weights by a bit or few: both are as near to float64 as float32 can be, and so to each other.
+    # The weights differ by a bit or a few: both are as close to float64 as float32 can be, and so to each other.
     exact = descript.run(descript.build(case, torch.float64), case, torch.float64)
     allowed = running.limits(reference, exact)
     agreement, errors = running.compare(running.run_ours(model, case), exact, model, allowed)
 
-    # Its forward pads to whole hops and cuts the audio again.
+    # Its forward pads to whole hops and cuts the audio afterwards.
     audio = running.case_audio(case)
     padded = F.pad(audio, (0, -audio.shape[-1] % model.config.hop_length))
     with torch.no_grad():
@@ -128,7 +128,7 @@ def test_a_checkpoint_is_read_as_the_original_reads_it(name, form, tmp_path):
     if form is not folded_form:
         for key, value in exact.items():
             torch.testing.assert_close(weights[key], value.float(), rtol=1.2e-7, atol=0)
-    # Those that the original folds in fp32 were up to 3.6e-7 away.
+    # The original's, folded in fp32, were off by up to 3.6e-7.
     for key, value in hugging_face_names(descript.fold(theirs).state_dict(), case).items():
         torch.testing.assert_close(weights[key], value, rtol=1e-6, atol=0)
 

@@ -1,4 +1,4 @@
-"""Ours beside transformers in one process, on the whole grid of cases.py. Run by scripts/oracles/run.sh."""
+"""dacodec and transformers in one process, on the whole grid of cases.py. Run by scripts/oracles/run.sh."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_same_results(name):
     model = running.ours(case)
     assert model.state_dict().keys() == theirs.state_dict().keys()
     results = running.run_ours(model, case)
-    # The same kernels of PyTorch in the same order, in one process: here float32 may judge float32.
+    # The same PyTorch kernels in the same order, in one process: here float32 may be compared with float32.
     agreement, errors = running.compare(results, reference, model)
     if FROM_LATENTS_WORKS:
         errors |= running.compare_from_latents(model, theirs, reference, agreement)

@@ -1,4 +1,4 @@
-"""Runs a case of cases.py on a model, ours or another package's, and compares what comes out."""
+"""Runs a case of cases.py on a model, ours or another package's, and compares the results."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from codes import MAX_LATENT_ERROR, CodeAgreement, compare_codes
 from rounding import limit, peak_error, worst_error
 from weights import random_audio, random_weights
 
-MAX_ERROR = 1e-5  # of results in float32, unless PyTorch itself is off by more than a quarter of it here
+MAX_ERROR = 1e-5  # for results in float32, unless PyTorch's own error here is more than a quarter of it
 
 
 def hugging_face(case, dtype=torch.float32):
     """transformers' model with the case's weights."""
     from transformers import DacConfig, DacModel
 
-    # All or no items take part in its dropout, so that the counts can be given from outside.
+    # All or no items take part in its dropout, so that the counts can be set from outside.
     config = DacConfig(**case["config"], quantizer_dropout=1.0 if case["mode"] == "counts" else 0.0)
     return _with_weights(DacModel, config, case, dtype)
 
@@ -30,7 +30,7 @@ def ours(case, dtype=torch.float32):
 
 
 def _with_weights(model_class, config, case, dtype):
-    # "meta" keeps the initial weights, which nobody needs, from being made.
+    # "meta" skips the unused initial weights.
     with torch.device("meta"):
         model = model_class(config)
     shapes = {key: value.shape for key, value in model.state_dict().items()}
@@ -41,7 +41,7 @@ def _with_weights(model_class, config, case, dtype):
 def run_hugging_face(model, case, dtype=torch.float32):
     with contextlib.ExitStack() as stack:
         if case["mode"] == "counts":
-            # What it draws in training mode: one number an item.
+            # Replaces its random draw in training mode: one number per item.
             counts = torch.tensor(case["counts"])
             stack.enter_context(mock.patch("torch.randint", return_value=counts))
         return _run(model, case, case["n_quantizers"], dtype)
@@ -57,7 +57,7 @@ def case_audio(case, dtype=torch.float32):
 
 
 def _run(model, case, n_quantizers, dtype):
-    """Everything that the model returns; gradients under "gradient.<key>", the input's under "gradient"."""
+    """All results of the model; gradients under "gradient.<key>", that of the input under "gradient"."""
     audio = case_audio(case, dtype)
     results = {}
     hook = model.encoder.register_forward_hook(lambda *call: results.update(latents=call[-1]))
@@ -85,12 +85,12 @@ def _run(model, case, n_quantizers, dtype):
 
 def _gradients(model, audio, output, case):
     probe = random_audio(case["seed"] + 1000, *output.audio_values.shape)[:, 0].to(audio.dtype)
-    # The probe makes every sample matter, with both signs; the factor makes it about as much as the loss.
+    # The probe gives every sample weight, with both signs; the factor makes it about as large as the loss.
     (output.loss.mean() + 10 * (output.audio_values * probe).mean()).backward()
     gradients = {f"gradient.{key}": parameter.grad for key, parameter in model.named_parameters()}
     gradients["gradient"] = audio.grad
     model.zero_grad()
-    # Codebooks that are not used have none.
+    # Unused codebooks have none.
     return {key: value for key, value in gradients.items() if value is not None}
 
 
@@ -104,7 +104,7 @@ def run_from_latents(model, projected_latents):
 
 
 def compare_from_latents(model, theirs, reference, agreement):
-    """Assert parity of from_latents, in all frames but those that `compare` let through as near-ties."""
+    """Assert parity of from_latents, in all frames except those that `compare` accepted as near-ties."""
     projected = reference["projected_latents"]
     same = (model.quantizer.codes_of(projected) == reference["audio_codes"]).all(1)
     assert (~same).sum() <= agreement.affected_frames
@@ -122,17 +122,17 @@ def only_gradients(results):
 
 
 def with_unused(gradients, others):
-    """The gradients, and zeros for parameters that only the others have one of: those were not used here."""
+    """The gradients, with zeros for parameters that only the other model has gradients of: they were not used here."""
     return {key: gradients.get(key, torch.zeros_like(value)) for key, value in (others | gradients).items()}
 
 
 def limits(pytorchs, reference) -> dict[str, float]:
-    """What each result in float32 may be off from `reference` in float64: so many times what `pytorchs` is, which
-    somebody else's float32 made here and now."""
+    """The allowed error of each float32 result against `reference` in float64: a multiple of the error of `pytorchs`,
+    another float32 result from this machine."""
     latents = limit(worst_error(pytorchs["latents"], reference["latents"]), floor=MAX_LATENT_ERROR)
     allowed = {"latents' worst": latents}
     if not torch.equal(pytorchs["audio_codes"], reference["audio_codes"]):
-        return allowed  # its near-ties say nothing of rounding
+        return allowed  # near-ties say nothing about rounding
     for name in reference.keys() & pytorchs.keys() - {"audio_codes"}:
         allowed[name] = limit(peak_error(pytorchs[name], reference[name]), floor=MAX_ERROR)
     return allowed
@@ -141,9 +141,9 @@ def limits(pytorchs, reference) -> dict[str, float]:
 def compare(results, reference, model, allowed=None) -> tuple[CodeAgreement, dict[str, float]]:
     """Assert parity; returns how well the codes agree and the relative error of everything else.
 
-    What is compared is what `reference` holds. If codes differ (by near-ties, or this raises), whatever
-    depends on them is compared where they are the same, and the audio is decoded from the reference's codes.
-    `allowed` is of `limits`; left out, MAX_ERROR for everything.
+    All results in `reference` are compared. If codes differ (only near-ties may), results that depend on them are
+    compared where the codes are the same, and the audio is decoded from the reference's codes. `allowed` comes from
+    `limits`; by default MAX_ERROR for everything.
     """
     state, allowed = model.state_dict(), allowed or {}
     agreement = compare_codes(
@@ -171,7 +171,7 @@ def compare(results, reference, model, allowed=None) -> tuple[CodeAgreement, dic
         for name in ("audio_values", "audio_values_from_codes", "forward.audio_values"):
             if name in reference:
                 results[name] = decoded[..., : reference[name].shape[-1]]
-        # A loss is a mean over all frames, of which a few have another residual in their last codebooks.
+        # A loss is a mean over all frames, a few of which have another residual in their last codebooks.
         results.pop("loss"), reference.pop("loss")
     errors = {
         name: peak_error(results[name], value) for name, value in reference.items() if name != "audio_codes"

@@ -1,4 +1,4 @@
-"""Ours against tensors that transformers and descript-audio-codec made (scripts/oracles/make_golden.py)."""
+"""dacodec against stored results of transformers and descript-audio-codec (scripts/oracles/make_golden.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def load(package):
-    """The stored cases, each with the tensors that the package made of it, by the case's name."""
+    """The stored cases by name, each with the results of the package."""
     with safe_open(GOLDEN / f"{package}.safetensors", "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is no dict
     cases = json.loads((GOLDEN / f"{package}.json").read_text())["cases"]
@@ -52,7 +52,7 @@ def outputs(tensors):
     return {key: value for key, value in tensors.items() if not key.startswith(prefixes)}
 
 
-# The stored results are of float64, rounded to float32 once; of this they are a ten-millionth off.
+# The stored results were computed in float64 and rounded to float32 once: an error of a ten-millionth.
 STORED = 1e-6
 
 
@@ -61,7 +61,7 @@ def in_float64(case):
 
 
 def in_float32(case, exact):
-    """Our results, and what they may be off: so many times what the same model is by PyTorch's plain kernels."""
+    """Our results, and their allowed error: a multiple of that of the same model with PyTorch's plain kernels."""
     model = running.ours(case)
     with plain_kernels():
         plain = running.run_ours(model, case)
@@ -79,7 +79,7 @@ def test_outputs_are_those_of_transformers(name):
         stored = {key: value for key, value in outputs(tensors).items() if key != "audio_codes"}
         running.assert_small({k: peak_error(exact[k], value) for k, value in stored.items()}, most=STORED)
         agreement, _ = running.compare(results, outputs(tensors), model, allowed)
-        # The stored codes are no near-ties, so that they are everybody's.
+        # The stored codes are no near-ties, so every implementation finds them.
         assert not agreement.affected_frames
 
 
@@ -95,7 +95,7 @@ def test_gradients_are_those_of_transformers(name):
         reference = running.with_unused(running.only_gradients(tensors), exact)
         ours = running.with_unused(exact, reference)
         running.assert_small({k: peak_error(ours[k], value) for k, value in reference.items()}, most=STORED)
-        # In float32 what nearly cancels is mostly rounding, so the gradient is taken as one vector.
+        # In float32, terms that nearly cancel are mostly rounding, so the gradient is compared as one vector.
         errors = [
             rms_error(as_vector(g, reference), as_vector(reference, reference)) for g in (rounded, plain)
         ]
@@ -121,7 +121,7 @@ def test_from_latents_is_that_of_transformers_5(name):
 
 @pytest.mark.parametrize("name", DESCRIPT)
 def test_outputs_are_those_of_the_original(name):
-    """Its folded weights differ from ours by a rounding to float32, so that float64 shows 1e-5 too."""
+    """Its folded weights differ from ours by a rounding to float32, so even in float64 the difference is 1e-5."""
     case, tensors = DESCRIPT[name]
     exact = in_float64(case)
     assert torch.equal(exact["audio_codes"], tensors["audio_codes"].long())

@@ -1,4 +1,4 @@
-"""The weights and the audio that parity is tested with: always the same, and fit for it."""
+"""The weights and the audio of the parity tests: always the same, and suitable."""
 
 from __future__ import annotations
 
@@ -93,5 +93,5 @@ def test_signals_neither_die_out_nor_blow_up(config):
     sizes = projected.square().mean((0, 2, 3)).sqrt()
     third = -(-len(sizes) // 3)
     assert sizes[-third:].mean() < 0.8 * sizes[:third].mean(), sizes
-    # Many codes: at least a quarter as many as there are frames.
+    # Many different codes: at least a quarter of the number of frames.
     assert all(codes.unique().numel() >= 25 for codes in output.audio_codes[0])

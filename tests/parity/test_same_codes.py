@@ -1,4 +1,4 @@
-"""The rule of codes.py lets near-ties through, and nothing else."""
+"""The rule of codes.py accepts near-ties and nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def quantizer_state():
 
 
 def quantize(latents, state, take_second=None):
-    """Codes by the definition, in float64, and how much farther each second nearest is.
+    """Codes by definition, in float64, and how much farther the second nearest are.
 
     `take_second` = (item, frame, codebook) takes the second nearest there.
     """
@@ -59,7 +59,7 @@ def state():
 
 @pytest.fixture(scope="module")
 def latents(state):
-    """Many frames, in one of which codebook 1 nearly ties."""
+    """Many frames, one of them with a near-tie in codebook 1."""
     torch.manual_seed(1)
     latents = torch.randn(BATCH, DIM, 10_500)
     near, far = latents[1, :, 7].clone().double(), latents[1, :, 8].clone().double()
@@ -67,7 +67,7 @@ def latents(state):
     def codes_of(vector):
         return quantize(vector[None, :, None], state)[0][0, :, 0]
 
-    # Bisect to a border between two entries of codebook 1 inside one cell of codebook 0.
+    # Bisect to a boundary between two entries of codebook 1 inside one cell of codebook 0.
     generator = torch.Generator().manual_seed(2)
     while codes_of(near)[0] != codes_of(far)[0] or codes_of(near)[1] == codes_of(far)[1]:
         far = near + 0.3 * torch.randn(DIM, generator=generator, dtype=torch.double)
@@ -97,7 +97,7 @@ def test_a_near_tie_is_let_through(latents, state, codes_and_gaps):
     gap = gaps[1, 1, 7].item()
     assert 0 < gap < 1e-4
     other, _ = quantize(latents, state, take_second=(1, 7, 1))
-    # What follows the near-tie may differ at will.
+    # Codes after the near-tie may differ freely.
     assert (other[1, :, 7] != codes[1, :, 7]).tolist()[:2] == [False, True]
     agreement = assert_same_codes(other, codes, latents, latents, state)
     assert (agreement.frames, agreement.affected_frames) == (21_000, 1)

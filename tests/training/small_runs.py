@@ -65,7 +65,7 @@ def config(tmp_path: Path, **changes) -> TrainConfig:
 
 
 def losses(out: str | Path) -> list[dict]:
-    """The lines of steps, without what the clock says."""
+    """The lines of steps, without times."""
     rows = [json.loads(line) for line in (Path(out) / "log.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if k != "audio_per_second"} for row in rows if "event" not in row]
 

@@ -16,7 +16,7 @@ def gradients(seed, sizes):
 
 
 def directly(steps, shares):
-    """An item at a time, in plain numbers; the total of the last step."""
+    """The balanced gradient item by item in plain numbers, for the last step."""
     usual = {}
     for step in steps:
         totals = [0.0] * 5
@@ -32,7 +32,7 @@ def directly(steps, shares):
 
 def test_the_mixture_is_a_direct_computations():
     steps = [gradients(i, (3.0, 0.01, 50.0, 1.0)) for i in range(4)]
-    steps[2]["wave"] *= 100  # an outlier, which what is usual hardly notices
+    steps[2]["wave"] *= 100  # an outlier, which hardly affects the usual norm
     for step in steps:
         step["mel"][1] *= 0.1  # a calm item
     shares = [0.2, 0.3, 0.1, 0.4]
@@ -56,7 +56,7 @@ def test_scale_means_nothing_and_calm_items_stay_calm():
 
 
 def test_what_is_not_finite_is_passed_on_and_not_remembered():
-    """The step is skipped by whoever looks at the norm of the whole; the next one must be as if it had not been."""
+    """The step itself is skipped because the total norm is not finite; it must not affect the next one."""
     balancer = Balancer(torch.device("cpu"))
     shares = torch.full((4,), 0.25)
     step = {name: g.float() for name, g in gradients(0, (1, 1, 1, 1)).items()}

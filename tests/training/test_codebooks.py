@@ -93,15 +93,13 @@ def test_a_start_from_the_data_codes_it_well_and_better_with_every_codebook(norm
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.5
     assert errors[-1] * latents.var() < 0.2 * at_random
-    for (
-        quantizer
-    ) in model.quantizer.quantizers:  # a gain would make the losses run away when the latents grow
+    for quantizer in model.quantizer.quantizers:  # a gain would make the losses diverge when the latents grow
         weight = quantizer.in_proj.weight[:, :, 0]
         torch.testing.assert_close(weight @ weight.t(), torch.eye(len(weight)), atol=1e-5, rtol=0)
 
 
 def test_a_start_from_the_data_tells_large_latents_from_small_ones():
-    """Loud and quiet differ by their size, which a search by direction sees only from outside the origin."""
+    """Loud and quiet latents differ in size, which a search by direction sees only if they are away from the origin."""
     model, _ = model_and_latents()
     random = torch.Generator().manual_seed(2)
     direction = torch.randn(1, model.config.hidden_size, 1, generator=random)

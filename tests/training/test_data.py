@@ -65,7 +65,9 @@ def test_folders_patterns_and_names(tmp_path):
     save(tmp_path / "music" / "._b.wav", tone(300, 0.2))
     tar = make_tar(tmp_path / "x.tar", {"a.wav": b"", ".a.wav": b"", ".cache/b.wav": b""})
     assert pools(find_units([str(tmp_path)])) == [("music", "b.flac"), ("speech", "a.wav")]
-    assert pools(find_units([str(tmp_path / ".cache")])) == [(".cache", "c.wav")]  # what is named is taken
+    assert pools(find_units([str(tmp_path / ".cache")])) == [
+        (".cache", "c.wav")
+    ]  # a folder that is named is used
     assert pools(find_units([str(tar)])) == [("x", "a.wav")]
     with pytest.raises(InputError, match=r"data\.sources"):
         find_units([str(tmp_path / "missing")])
@@ -78,7 +80,7 @@ def test_a_table_names_pools_and_keeps_other_splits_out(tmp_path):
     assert pools(find_units([str(tar)], "val")) == [("speech", "b.wav")]
     folder = tmp_path / "loose"
     with tarfile.open(tar) as archive:
-        # Python 3.10 and 3.11 have filters from a late patch on only.
+        # Python 3.10 and 3.11 have filters only from a late patch release on.
         archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     assert pools(find_units([str(folder)])) == [("speech", "a.wav")]
 
@@ -94,7 +96,7 @@ def test_recordings_are_decoded_once_at_full_scale_and_keep_their_level(tmp_path
     assert (clip.source_rate, clip.length, clip.pool) == (44100, RATE, "in")
     middle = clip.excerpt(1000, 8000)
     expected = tone(440, 1.0, level=0.002)[0, 1000:9000]
-    # Far better than 16 bits of full scale, 3e-5, would be.
+    # Far better than 16 bits at full scale, 3e-5.
     np.testing.assert_allclose(middle, expected, atol=2e-6)
     (tmp_path / "in" / "quiet.wav").rename(tmp_path / "gone.wav")
     store.prepare([])
@@ -183,7 +185,7 @@ def test_quiet_parts_are_drawn_again(tmp_path):
     save(tmp_path / "in" / "a.wav", np.concatenate([quiet, loud])[None])
     [clip] = clips_of(tmp_path / "cache", tmp_path / "in")
     crops = Crops([clip], np.ones(1), RATE, 4000, seed=1)
-    # Of places drawn once three quarters are quiet, of those drawn up to eight times a tenth.
+    # If drawn once, three quarters of the places are quiet; if drawn up to eight times, a tenth.
     levels = [crops._draw(np.random.default_rng([1, i])).std() for i in range(40)]
     assert np.mean([level < 0.01 for level in levels]) > 0.5
     heard = []
@@ -230,7 +232,7 @@ def test_pools_are_drawn_by_weight_and_narrowband_recordings_are_bounded(tmp_pat
     clips = clips_of(tmp_path / "cache16", tmp_path / "in", 16000)
     by_pool = dict(zip(order, clip_probabilities(clips, weights, 16000, 0.2), strict=True))
     assert by_pool == pytest.approx({"speech16": 0.6, "speech44": 0.2, "music": 0.2})
-    # Opus files are decoded at 48 kHz, whatever they were made from; the table knows better.
+    # Opus always decodes to 48 kHz, whatever its source; the table states the true rate.
     opus = io.BytesIO()
     write(opus, tone(300, 1.0, 48000), 48000, format="opus")
     folder = tmp_path / "opus"
@@ -278,7 +280,7 @@ def test_decoding_in_processes_gives_the_same(tmp_path):
 
 
 def test_speech_that_comes_with_the_package():
-    """What ``dacodec train smoke`` hears wherever it is called: clips of the tests, the same bytes."""
+    """The data of ``dacodec train smoke``: the same bytes as the tests' clips."""
     (unit,) = find_units(load_config("smoke").data.sources)
     assert unit.recordings
     for recording in unit.recordings:

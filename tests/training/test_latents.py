@@ -1,4 +1,4 @@
-"""Pulls on the latents, and gradients clipped at what is usual, against plain numbers."""
+"""Extra gradients at the latents, and clipping at the usual norm, against plain numbers."""
 
 import math
 

@@ -120,9 +120,7 @@ def test_the_wave_loss_is_relative_and_knows_the_phase():
         expected += sum(parts).item() / 3 / 2
     assert wave_loss(fake, real).item() == pytest.approx(expected, rel=1e-5)
     assert wave_loss(3 * fake, 3 * real).item() == pytest.approx(expected, rel=1e-5)
-    assert wave_loss(-real, real).item() == pytest.approx(
-        2, rel=1e-5
-    )  # of which the mel distance says nothing
+    assert wave_loss(-real, real).item() == pytest.approx(2, rel=1e-5)  # which the mel distance ignores
     same = real.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(wave_loss(same, real), same)
     assert gradient.isfinite().all()

@@ -16,7 +16,7 @@ def quantizer_and_latents():
 
 
 def batch_means(quantized, k):
-    """Of each code of codebook ``k``: how often it is found, and the sum of the latents."""
+    """For each code of codebook ``k``: how often it is assigned, and the sum of its latents."""
     counts, sums = torch.zeros(8), torch.zeros(8, 4)
     for item in range(3):
         for frame in range(20):

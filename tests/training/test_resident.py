@@ -1,4 +1,4 @@
-"""Audio on the device: crops against slices of the clips, and what is drawn."""
+"""Audio on the device: crops against slices of the clips, and how they are drawn."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ PLAIN = ResidentConfig(gain_share=0.0, mixed_share=0.0)
 
 
 def clips(tmp_path):
-    """Two loud ones, one of them half silent, and one shorter than a crop."""
+    """Two loud clips, one of them half silent, and one shorter than a crop."""
     random = np.random.default_rng(0)
     stored, found = [], []
     for i, n in enumerate((20_000, 16_000, 500)):
@@ -70,7 +70,7 @@ def test_crops_are_slices_of_clips_at_one_loudness(tmp_path):
 def test_a_batch_is_a_function_of_seed_and_step(tmp_path):
     made, _ = resident(tmp_path, ResidentConfig())
     whole = made.batches(3, 0, 4)
-    crops = [next(whole) for _ in range(70)]  # beyond what is copied at once
+    crops = [next(whole) for _ in range(70)]  # more than are copied at once
     later = made.batches(3, 66, 4)
     for known in crops[66:]:
         assert torch.equal(next(later), known)
@@ -115,7 +115,7 @@ def test_salient_starts_by_a_direct_computation():
     assert 0 < len(expected) < 8
     assert salient_starts(samples[:300], LENGTH, LENGTH).tolist() == [0]
     quiet = np.zeros(5000, np.float32)
-    quiet[2500] = 1e-3  # nothing is loud enough: the loudest place there is
+    quiet[2500] = 1e-3  # nothing is loud enough: then the loudest place
     [start] = salient_starts(quiet, 5000, LENGTH)
     assert start <= 2500 < start + LENGTH
 

@@ -1,4 +1,4 @@
-"""Whole runs: how they end, what they leave, how they go on."""
+"""Whole runs: how they end, what they write, how they resume."""
 
 import multiprocessing
 import os
@@ -90,7 +90,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 @pytest.fixture
 def one_thread():
-    """As in the runs that are processes of their own: sums are rounded by how many threads share them."""
+    """As in runs in their own processes: the rounding of sums depends on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -152,7 +152,7 @@ def test_a_run_at_its_end_goes_no_further(tmp_path):
         assert load_checkpoint(tmp_path / "run" / "checkpoints")["step"] == 4
     assert [row["step"] for row in losses(settings.out)] == list(range(4))
     assert (tmp_path / "run" / "log.jsonl").read_text().startswith(before)
-    assert DacModel.from_pretrained(result.model).config == MODEL  # whole again
+    assert DacModel.from_pretrained(result.model).config == MODEL  # complete again
 
 
 def test_one_run_in_a_folder(tmp_path):
@@ -251,12 +251,12 @@ def test_checkpoints_are_whole_and_few(tmp_path):
         load_checkpoint(tmp_path)
 
 
-# Going on from weights
+# Starting from weights
 
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory):
-    """The light form that a short run left."""
+    """The light form written by a short run."""
     return fit(config(tmp_path_factory.mktemp("light"), steps=3)).model
 
 
@@ -299,7 +299,7 @@ def test_a_run_begins_from_hugging_face_and_from_descript(tmp_path):
     base = config(tmp_path, model=None, steps=1, init=str(hugging_face), discriminator=None)
     base = replace(base, data=replace(base.data, crop_seconds=0.2))
     assert DacModel.from_pretrained(fit(base).model).config == shape
-    assert fit(replace(base, steps=2)).step == 2  # and goes on
+    assert fit(replace(base, steps=2)).step == 2  # and it resumes
     # Descript's own form of a discriminator: layers in pairs, weight_g and weight_v.
     narrow = Discriminator(DiscriminatorConfig(periods=(2,), fft_sizes=(512,), width=0.05))
     state = {}
@@ -328,11 +328,11 @@ def test_a_discriminator_of_another_shape_is_refused(tmp_path, light):
     fit(replace(other, init_discriminator=""))
 
 
-# Data while a run goes on
+# New data during a run
 
 
 class OneProcess:
-    """What a feed needs of Fabric."""
+    """The part of Fabric that a feed needs."""
 
     local_rank, is_global_zero = 0, True
 
@@ -362,7 +362,7 @@ def test_tars_that_appear_are_taken_in_once_they_are_whole(tmp_path):
             newer = feed.newer()
         feed.take_in(newer)
         assert len(feed.clips) == 3
-        # A run that goes on later numbers crops by the order in which the tars came.
+        # A resumed run numbers crops by the order in which the tars arrived.
         order = feed.keys
     finally:
         feed.close()

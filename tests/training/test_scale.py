@@ -1,4 +1,4 @@
-"""A start in scale against variances measured afterwards."""
+"""Scaled initialisation against variances measured afterwards."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ SHAPE = DacConfig(8, (4, 4, 4, 4), 64, n_codebooks=4, codebook_size=256, samplin
 
 
 def deviations(model, audio):
-    """Of every convolution's output, by name."""
+    """The deviation of every convolution's output, by name."""
     found, hooks = {}, []
     for part, network in (("encoder", model.encoder), ("decoder", model.decoder)):
         for name, module in network.named_modules():
@@ -35,7 +35,7 @@ def test_every_layer_starts_in_scale():
     model = DacModel(SHAPE)
     audio = 0.2 * random_audio(1, 4, 8192)
     before = deviations(model, audio)
-    assert before["encoder.conv2"] < 0.1  # what is to be mended
+    assert before["encoder.conv2"] < 0.1  # the problem that scaling solves
     start_in_scale(model, audio)
     branches = {f"{name}.conv2" for name, module in model.named_modules() if isinstance(module, ResidualUnit)}
     assert len(branches) == 24

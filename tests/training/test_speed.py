@@ -1,4 +1,4 @@
-"""Faster ways to compute a step give the same step: other memory order, float32 at the end, recorded steps."""
+"""Faster ways to compute a step give the same result: other memory order, float32 at the end, recorded steps."""
 
 from dataclasses import replace
 
@@ -95,7 +95,7 @@ def test_cudnns_search_and_tf32_are_as_asked(tmp_path, monkeypatch):
 
 
 class Recorder:
-    """In place of CUDA: runs at once what is to be run, and only when it is replayed what is recorded."""
+    """A stand-in for CUDA: runs steps at once, and recorded steps only when they are replayed."""
 
     def __init__(self):
         self.n_run, self.recordings = 0, []
@@ -119,7 +119,7 @@ class Recorder:
 
 
 def test_recorded_steps_are_the_steps(tmp_path):
-    """Stages and all: every step is run or replayed once, on its own batch, and the run is the eager one."""
+    """Through all stages: every step is run or replayed once, on its own batch, and the run equals the eager one."""
     settings = config(
         tmp_path,
         step="split",
@@ -140,8 +140,8 @@ def test_recorded_steps_are_the_steps(tmp_path):
         assert both[0].keys() == both[1].keys()
         reports.append(both)
         assert [len(step.quantized) for step in (eager, graphed)] == [int(number >= 5)] * 2
-        audio.zero_()  # what was recorded has memory of its own
-    for eager_report, report in reports:  # of steps long past: replays have not written over them
+        audio.zero_()  # the recording has its own memory
+    for eager_report, report in reports:  # of much earlier steps: replays have not overwritten them
         for name, value in eager_report.items():
             torch.testing.assert_close(report[name], value, rtol=1e-5, atol=1e-7)
     assert recorder.n_run == 4 * WARM_UP
@@ -154,7 +154,7 @@ def test_recorded_steps_are_the_steps(tmp_path):
     "stage", [Stage(False, False, False), Stage(True, True, False), Stage(True, True, True)]
 )
 def test_a_step_looks_at_no_value(tmp_path, stage):
-    """What a graph needs, and what keeps the processor from waiting: with tensors that have no values it would fail."""
+    """A graph requires that no value is read, and reading one would wait: tensors without values would make it fail."""
     settings = config(
         tmp_path,
         step="split",

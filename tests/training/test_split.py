@@ -1,4 +1,4 @@
-"""The split step: with all of its parts left out it is the published one; what each part does to it."""
+"""The split step: with all parts switched off it equals the published one; the effect of each part."""
 
 import copy
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_with_all_parts_left_out_it_is_the_published_step(tmp_path):
 
 
 def test_one_pass_gives_the_gradients_of_two(tmp_path):
-    """Both networks' gradients, each against a pass of its own through the same discriminators."""
+    """The gradients of both networks, each against a separate pass through the same discriminators."""
     settings = config(tmp_path, step="split")
     model, judge = networks()
     step = make(settings, model, judge)

@@ -1,4 +1,4 @@
-"""One step against a slow, obvious one, and what must not change its result."""
+"""One step against a slow, obvious one, and variations that must not change its result."""
 
 import copy
 

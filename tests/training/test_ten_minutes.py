@@ -1,4 +1,4 @@
-"""The ten-minute recipe as a whole: what it is made of, what holds when it is killed, and in two processes."""
+"""The ten-minute recipe as a whole: its parts, killing and resuming it, and two processes."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ from dacodec.training.resident import ResidentConfig
 
 
 def small(tmp_path, **changes):
-    """All parts of the recipe, in some steps of a tiny model."""
+    """All parts of the recipe, in a few steps of a tiny model."""
     base = config(
         tmp_path,
         steps=12,
@@ -91,7 +91,7 @@ def test_it_learns_and_leaves_a_model(tmp_path):
     assert rows[-1]["skipped"] == 0
     assert rows[-1]["latents"] == pytest.approx(1, abs=0.4)
     assert DacModel.from_pretrained(result.model).config == MODEL
-    # The quantizer that is saved is the last one, which decoder and encoder are used to, not an average.
+    # The saved quantizer is the last one, to which encoder and decoder have adapted, not an average.
     stored = load_checkpoint(tmp_path / "run" / "checkpoints")
     saved = load_file(result.model / "model.safetensors")
     name = "quantizer.quantizers.1.codebook.weight"
@@ -100,7 +100,7 @@ def test_it_learns_and_leaves_a_model(tmp_path):
 
 
 def test_killed_at_any_step_it_goes_on_with_the_same_losses(tmp_path, one_thread):  # noqa: F811
-    """Counted in steps. With a clock, the learning rates depend on when the steps came."""
+    """Counted in steps. With a clock, the learning rates depend on when the steps happened."""
     settings = small(tmp_path, checkpoint_minutes=0.0, deterministic=True)
     fit(settings)
     killed = tmp_path / "killed"
@@ -136,7 +136,7 @@ def test_two_processes_are_one(tmp_path):
 
 
 class Ticking:
-    """A clock on which every look takes a moment, so that a run is as long on every machine."""
+    """A clock that advances at every reading, so that a run has the same length on every machine."""
 
     now = 0.0
 
@@ -146,7 +146,7 @@ class Ticking:
 
 
 def test_minutes_are_the_runs_and_not_the_processes(tmp_path, monkeypatch):
-    """Killed and started again, a run of minutes takes what is left of them, and does no fit twice."""
+    """Killed and resumed, a run of minutes takes only those that are left, and repeats no fit."""
     clock = Ticking()
     for module in ("loop", "schedule"):
         monkeypatch.setattr(f"dacodec.training.{module}.time", clock)
@@ -163,11 +163,11 @@ def test_minutes_are_the_runs_and_not_the_processes(tmp_path, monkeypatch):
     assert later.step == pytest.approx(whole.step, abs=3)
     assert load_checkpoint(tmp_path / "run" / "checkpoints")["care"]["fits"] == 2
     rates = [row["learning_rate_factor"] for row in losses(settings.out)]
-    assert rates[first.step] < 0.85  # and not at the top of the cosine again
+    assert rates[first.step] < 0.85  # not at the start of the cosine again
 
 
 class OneProcess:
-    """What a feed needs of Fabric."""
+    """The part of Fabric that a feed needs."""
 
     local_rank = global_rank = 0
     world_size, is_global_zero, device = 1, True, torch.device("cpu")
@@ -180,7 +180,7 @@ class OneProcess:
 
 
 def test_it_begins_with_one_tar_and_takes_in_the_others(tmp_path):
-    """With the weights of all pools, of which the first tar has one."""
+    """With weights for all pools, although the first tar has only one."""
     (tmp_path / "tars").mkdir()
     for name, pitch in (("a", 300), ("b", 500), ("c", 700)):
         rows = [(f"{name}.wav", "train", name)]
@@ -212,7 +212,7 @@ def test_it_begins_with_one_tar_and_takes_in_the_others(tmp_path):
         known = feed.keys
     finally:
         feed.close()
-    later = Feed(OneProcess(), settings, MODEL, known)  # what was decoded is there at once
+    later = Feed(OneProcess(), settings, MODEL, known)  # decoded audio is available at once
     later.close()
     assert later.keys == known
     with pytest.raises(ConfigError, match="rescan_seconds"):

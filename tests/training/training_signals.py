@@ -1,4 +1,4 @@
-"""Fixed signals and weights: what the original was given, and is given to ours. See scripts/oracles/make_training.py."""
+"""Fixed signals and weights, used for the original and for ours. See scripts/oracles/make_training.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from weights import random_audio
 
-SAMPLES = 4400  # neither a whole number of hops of any window, but whole periods of 2, 5 and 11
+SAMPLES = 4400  # not a whole number of hops of any window, but of the periods 2, 5 and 11
 DISCRIMINATOR = {
     "periods": (2, 7, 11),
     "fft_sizes": (2048, 512),

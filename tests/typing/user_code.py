@@ -1,4 +1,4 @@
-"""What users write, for mypy --strict: tests/typing/test_typing.py checks that the public interface is typed."""
+"""Typical user code, for mypy --strict: tests/typing/test_typing.py checks that the public interface is typed."""
 
 from pathlib import Path
 

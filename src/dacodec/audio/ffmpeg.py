@@ -28,7 +28,7 @@ _DTYPES = {
 }
 _GATHERED = 1 << 14  # least samples in a block, except the last
 _HAVE_CHECKSUMS = ("flac", "wavpack", "tta", "ape")
-_EXACT = ("flac",)  # where even one sample less than claimed is lost sound
+_EXACT = ("flac",)  # formats where even one sample less than claimed is lost audio
 # Formats whose headers give the track's length, exact to a packet: many encoders count the last one's
 # padding.
 _FILL_PACKETS = ("mov", "mpc", "mpc8", "dsf")  # what exceeds the length by less than a packet is padding
@@ -61,8 +61,8 @@ class FfmpegDecoder:
             raise
         except (av.FFmpegError, ValueError, OverflowError) as error:
             self.close()
-            hint = "" if self._seekable else "; a pipe may not do for it, save it to a file"
-            raise AudioError(f"it is damaged, or no audio ({_reason(error)}){hint}") from None
+            hint = "" if self._seekable else "; a pipe may not be enough for it, save it to a file"
+            raise AudioError(f"it is damaged, or not audio ({_reason(error)}){hint}") from None
         if self._first is None:
             self.close()
             raise AudioError("it holds no samples")
@@ -102,7 +102,7 @@ class FfmpegDecoder:
     def _check_index_first(self) -> None:
         if self._demuxer == "mov" and not self._seekable:
             raise AudioError(
-                "its index stands behind its audio, so it cannot be read from a pipe; save it to a file, or move "
+                "its index comes after its audio, so it cannot be read from a pipe; save it to a file, or move "
                 "the index: ffmpeg -i IN -c copy -movflags +faststart OUT"
             )
 
@@ -116,8 +116,8 @@ class FfmpegDecoder:
         if track is None and len(streams) > 1:
             number = streams.index(default) + 1
             self._findings.warn(
-                f"it has {len(streams)} audio tracks: {self._listed(streams)}; track {number} is read, "
-                "another one with track=N (--track N)"
+                f"it has {len(streams)} audio tracks: {self._listed(streams)}; reading track {number}, "
+                "select another one with track=N (--track N)"
             )
         return default if track is None else streams[track - 1]
 
@@ -126,7 +126,7 @@ class FfmpegDecoder:
         def facts(stream: Any) -> str:
             context, name = stream.codec_context, stream.metadata.get("title") or stream.language
             if context is None:
-                return "of an unknown coding"
+                return "unknown coding"
             return f"{context.name}, {context.sample_rate} Hz, {context.channels} channel(s)" + (
                 f", {name}" if name else ""
             )
@@ -212,7 +212,7 @@ class FfmpegDecoder:
                 self._position += frame.samples
                 yield frame
         if failed and not self._position:
-            raise AudioError(f"nothing of its audio can be decoded ({reason})")
+            raise AudioError(f"none of its audio can be decoded ({reason})")
         if failed:
             self._tell_failed(failed, reason, at_edge=True)
 
@@ -257,7 +257,7 @@ class FfmpegDecoder:
             what = f"it changes from {before.layout.nb_channels} to {after.layout.nb_channels} channels"
         else:
             return
-        self._findings.warn(f"{what} after {position} samples; all is converted to what it begins with")
+        self._findings.warn(f"{what} after {position} samples; everything is converted to how it begins")
 
     def close(self) -> None:
         if self._container is not None:
@@ -282,7 +282,7 @@ def frame_samples(frames: list[Any]) -> Samples:
     name, channels = frames[0].format.name, frames[0].layout.nb_channels
     kind = name.removesuffix("p")
     if kind not in _DTYPES:
-        raise AudioError(f"its sample format is unknown here ({name})")
+        raise AudioError(f"its sample format is not supported ({name})")
     dtype = _DTYPES[kind]
     counted = [(frame.planes, frame.samples) for frame in frames]
     if name == kind:  # interleaved

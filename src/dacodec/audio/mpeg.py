@@ -290,7 +290,7 @@ class MpegDecoder:
                 f"{self._found.rubbish} bytes of something else between its frames were skipped"
             )
         if self._found.is_cut:
-            self._findings.warn("it was cut off within its last frame; what is whole is read")
+            self._findings.warn("it was cut off within its last frame; the complete frames are read")
 
     def _runs(self) -> Iterator[tuple[XingHeader | None, list[tuple[FrameHeader, bytes]]]]:
         """Runs of frames of one kind; a header comes before the frames it counts."""
@@ -355,7 +355,7 @@ class MpegDecoder:
         if kind != self._kind:
             self._findings.warn(
                 f"it changes from {self._kind[1]} Hz and {self._kind[2]} channel(s) to {kind[1]} Hz and {kind[2]} "
-                f"after {self._position} samples; all is converted to what it begins with"
+                f"after {self._position} samples; everything is converted to how it begins"
             )
             self._kind, self._decoder, self._before = kind, None, []
         if self._decoder is None:

@@ -82,7 +82,7 @@ class _Pages:
         page = self._data[self._at : self._at + size]
         flags, granule, serial, number, crc = struct.unpack_from("<BqIII", page, 5)
         if checksum(page) != crc:
-            self.damage = self.damage or "a page does not have its checksum"
+            self.damage = self.damage or "the checksum of a page is wrong"
             return None
         return Page(page, flags, granule, serial, number)
 
@@ -191,7 +191,7 @@ class OggDecoder:
                 self._findings.damaged(what, seconds, -surplus if surplus < 0 else None)
             decoder = self._next(position)
         if self._pages.is_cut:
-            self._findings.warn("it was cut off within its last page; what is whole is read")
+            self._findings.warn("it was cut off within its last page; the complete pages are read")
 
     def _damage(self) -> str:
         what, self._pages.damage = f"it is damaged: {self._pages.damage}", ""
@@ -213,7 +213,7 @@ class OggDecoder:
             if kind != self._kind:
                 self._findings.warn(
                     f"it changes from {self._kind[0]} Hz and {self._kind[1]} channel(s) to {kind[0]} Hz and "
-                    f"{kind[1]} at {position:.2f} s; all is converted to what it begins with"
+                    f"{kind[1]} at {position:.2f} s; everything is converted to how it begins"
                 )
                 self._kind = kind
             self._decoder = decoder

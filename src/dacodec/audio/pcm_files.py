@@ -77,12 +77,12 @@ class PcmFileDecoder:
         self._source.begin()
         content = parse(self._source)
         if content is None or content.sample is None or not content.channels:
-            self._findings.warn("another file follows in it that holds no PCM; it is left out")
+            self._findings.warn("it is followed by another file without PCM, which is left out")
             return None
         if (content.sampling_rate, content.channels) != (self.sampling_rate, self.channels):
             self._findings.warn(
                 f"it changes to {content.sampling_rate} Hz and {content.channels} channel(s) on the way; "
-                "all is converted to what it begins with"
+                "everything is converted to how it begins"
             )
         return PcmFileDecoder(self._source, content, self._findings)
 

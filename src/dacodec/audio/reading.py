@@ -56,7 +56,7 @@ def read(file: File, *, damaged: Damaged = "error", track: int | None = None) ->
 
     Returns:
         The file's samples [C, T] and sampling rate. Formats are listed in ``dacodec.audio.formats``; they are
-        read by our own reader of plain samples, libsndfile, and FFmpeg in PyAV.
+        read by our own reader of PCM, by libsndfile, and by FFmpeg in PyAV.
 
     Raises:
         AudioError: if the file does not exist, cannot be read, is not audio, is empty or damaged, has more
@@ -200,7 +200,7 @@ def _contained(source: Source, format: Format, findings: Findings, track: int | 
     try:
         decoder = FfmpegDecoder(source, format.demuxer, findings, track)
     except AudioError as error:
-        raise AudioError(f"it holds {content.coding}, no PCM, and that cannot be decoded: {error}") from None
+        raise AudioError(f"it holds {content.coding}, not PCM, and that cannot be decoded: {error}") from None
     return _Claimed(decoder, source, content, findings)
 
 
@@ -244,6 +244,6 @@ def _unknown(source: Source, findings: Findings) -> _Decoder:
             return SndfileDecoder(source, findings)
     hint = "" if source.seekable() else ", or none that can be read from a pipe: try it as a file"
     raise AudioError(
-        f"this is no audio format that is known here{hint}; raw samples have no header that tells their rate, "
+        f"this is not a known audio format{hint}; raw samples have no header with their rate, "
         "convert them to WAV"
     )

@@ -153,7 +153,7 @@ class Resampler:
         return np.asarray(np.einsum("cnk,nk->cn", inputs, self.kernel(phase)), np.float32)
 
     def kernel(self, phases: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Taps [n, 2 * reach + 1] of outputs that stand ``phases`` [n], 0 to 1, behind an input, which has the middle one.
+        """Taps [n, 2 * reach + 1] of outputs at ``phases`` [n], 0 to 1, after an input, which gets the middle tap.
 
         Each row passes DC as it is.
         """

@@ -45,8 +45,7 @@ def fingerprint_of(config: DacConfig, tensors: Mapping[str, Tensor]) -> bytes:
        row-major order.
 
     Convolution weights are left out, because they are the only tensors that folding weight normalisation
-    rounds: so neither folding nor saving again, in whatever file layout, changes the fingerprint. A model
-        saved
+    rounds: so neither folding nor saving again, in whatever file layout, changes the fingerprint. A model saved
     in half precision keeps it only if its codebooks, biases and alphas are exact in half precision.
 
     Args:

@@ -29,7 +29,7 @@ def finetune(
     discriminator: Annotated[
         str | None,
         typer.Option(
-            help="Weights of a discriminator, used from the first step. Default: those that come with MODEL."
+            help="Weights of a discriminator, used from the first step. Default: those beside MODEL."
         ),
     ] = None,
     max_minutes: Annotated[
@@ -59,7 +59,7 @@ def finetune(
 
 
 def _discriminator_settings(settings: TrainConfig) -> list[str]:
-    """Settings for the weights that come with the model: their shape, and no delay; none for a new one."""
+    """Settings for the discriminator beside the model: its shape, and no delay; none if there is no such weights file."""
     from dacodec.training.checkpoints import discriminator_of, load_discriminator
 
     weights = settings.init_discriminator

@@ -88,7 +88,7 @@ class Load:
     def tell(self, wanted: bool) -> None:
         if wanted and self._audio:
             print(
-                f"{self._audio:.2f} s of audio, {self._work / self._audio:.2f} s of work a second, longest push "
+                f"{self._audio:.2f} s of audio, {self._work / self._audio:.2f} s of work per second, longest push "
                 f"{1000 * self._longest:.0f} ms, look-ahead {1000 * self._lookahead:.0f} ms",
                 file=sys.stderr,
             )

@@ -37,7 +37,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Plan:
-    """``many``: the inputs were folders, globs or several files, so that a failure does not stop the rest."""
+    """The jobs. ``many``: the inputs were folders, globs or several files, so a failure does not stop the rest."""
 
     jobs: list[Job]
     many: bool
@@ -208,7 +208,7 @@ def _check_apart(jobs: Sequence[Job], sources: Sequence[Path]) -> None:
         other = made.setdefault(_spelt_once(job.output), job)
         if other is not job:
             raise OutputError(
-                f"{other.source} and {job.source} would both become {job.output}; do one of them apart, with another output"
+                f"{other.source} and {job.source} would both become {job.output}; code one of them separately, with another output"
             )
     read = {identity: source for source in sources if (identity := _identity(source))}
     for job in jobs:

@@ -16,18 +16,18 @@ from dacodec.cli.options import Overwrite
 def repair(
     input: Annotated[Path, typer.Argument(metavar="IN", help="A damaged .dacz file.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="OUT", help="A sound .dacz file.")
+        Path | None, typer.Option("-o", "--output", metavar="OUT", help="The repaired .dacz file.")
     ] = None,
     in_place: Annotated[
         bool,
-        typer.Option("--in-place", help="Replace IN, once the sound file is complete."),
+        typer.Option("--in-place", help="Replace IN, once the repaired file is complete."),
     ] = False,
     header_from: Annotated[
         Path | None, typer.Option(help="Another file of the same kind, if the header of IN is damaged.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make a sound file of what is left of a damaged one, keeping its timing. Needs no model."""
+    """Make a valid file from what is left of a damaged one, keeping its timing. Needs no model."""
     from dacodec.cli.verify import tell
     from dacodec.container import Reader
     from dacodec.container import repair as repair_file

@@ -111,7 +111,7 @@ class RawBlock(NamedTuple):
 
 
 def packet_to_bytes(header: Header, packet: PacketBlock) -> bytes:
-    """The packet as it stands in a file."""
+    """The packet as stored in a file."""
     full = raw_bytes(header, packet.n_frames)
     savings = {k: full - len(data) for k, (data, is_coded) in enumerate(packet.segments) if is_coded}
     kind = CODED if savings else RAW

@@ -31,12 +31,12 @@ ALLOWED = {
 
 @dataclass(frozen=True, eq=False)
 class DescriptFile:
-    """What a ``.dac`` file says.
+    """The contents of a ``.dac`` file.
 
     Args:
         codes: uint16 [C, K, F].
-        sampling_rate: in Hz, of the audio as given.
-        n_samples: of the audio as given.
+        sampling_rate: in Hz, of the original audio.
+        n_samples: of the original audio.
         input_db: its loudness in LUFS, which decoding restores.
         chunk_frames: frames that were coded together, and must be decoded together.
         is_padded: coded whole, with the convolutions' padding; otherwise in chunks without it.

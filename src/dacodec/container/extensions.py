@@ -47,7 +47,7 @@ def records_of(
     speakers: int | None,
     extensions: tuple[Extension, ...],
 ) -> list[Extension]:
-    """The records as they stand in a header; the inverse of :func:`parse_records`."""
+    """The records as stored in a header; the inverse of :func:`parse_records`."""
     records = list(extensions)
     if prior_id is not None:
         records.append(Extension(PRIOR, prior_id))

@@ -119,7 +119,7 @@ class Header:
         return self.channel_coding == MID_SIDE
 
     def to_bytes(self) -> bytes:
-        """The header as it stands in a file, CRC included."""
+        """The header as stored in a file, CRC included."""
         name = self.model_name.encode()
         records = records_of(self.prior_id, self.tags, self.speakers, self.extensions)
         extensions = b"".join(RECORD.pack(type_, len(data)) + data for type_, data in records)

@@ -1,4 +1,4 @@
-"""Finds what is wrong with a file, and makes a sound file of what is left."""
+"""Finds what is wrong with a file, and makes a valid file from what is left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Verdict:
         header: of the file.
         n_frames: in all, lost ones included.
         n_samples: per channel at ``header.sampling_rate``.
-        damages: in the order of the file; empty for a sound file.
+        damages: in the order of the file; empty for an intact file.
         codes_checked: whether the codes were checked too; False if their prior is not available.
     """
 
@@ -64,7 +64,7 @@ def verify(file: BinaryIO, prior: Prior | None = None) -> Verdict:
 def repair(
     file: BinaryIO, output: Writable, *, header: Header | None = None, prior: Prior | None = None
 ) -> list[Damage]:
-    """Write a sound file with all that is left of ``file``, keeping its timing.
+    """Write a valid file with all that is left of ``file``, keeping its timing.
 
     Lost frames repeat the one before them. Undamaged packets are copied as they are.
 

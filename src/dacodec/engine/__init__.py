@@ -68,8 +68,8 @@ def _suited(model: DacModel, precision: str | None) -> tuple[str, str | None]:
         if is_built():
             return "native", precision
         _warn_once(
-            "dacodec was installed without its native engine, for want of a C++ compiler; coding runs through "
-            "PyTorch, several times slower. Install g++ or clang++ and dacodec again, or choose engine='torch'."
+            "dacodec was installed without its native engine because there was no C++ compiler; PyTorch does the "
+            "work, several times slower. Install g++ or clang++ and dacodec again, or choose engine='torch'."
         )
     return "torch", precision
 

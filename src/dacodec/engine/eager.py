@@ -12,7 +12,10 @@ from dacodec.model import DacModel
 
 
 class TorchEngine:
-    """The engine that runs wherever PyTorch does. ``compiled`` is by ``torch.compile``: slow first calls. On a GPU float32 is without TF32."""
+    """The engine that runs wherever PyTorch does. ``compiled`` uses ``torch.compile``: the first calls are slow.
+
+    On a GPU float32 is computed without TF32.
+    """
 
     chunk_seconds = CHUNK_SECONDS
 

@@ -1,7 +1,7 @@
 """Scores of a codec on a set of recordings, or of one decoded file: what ``dacodec eval`` does.
 
-Protocol, as in arXiv 2306.06546: recordings are averaged to mono, brought to the model's rate and to -16 LUFS; what
-comes back is brought to the loudness of what went in. Pools are averaged first, then the pools.
+Protocol, as in arXiv 2306.06546: recordings are averaged to mono and brought to the model's rate and to -16 LUFS; the
+decoded audio is brought to the loudness of its original. Scores are averaged within each pool, then over the pools.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dacodec.evaluation.opus import opus_name, through_opus
 LOUDNESS_LUFS = -16.0
 OPUS_KBPS = (6.0, 8.0, 12.0, 16.0, 24.0)
 SPEECH = "speech"  # pools with this in their name are speech
-EXCERPT_SECONDS = 8.0  # kept to listen to
+EXCERPT_SECONDS = 8.0  # kept for listening
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Something to listen to and look at: decoded audio by title, the original first."""
+    """Audio to listen to and look at, by title, the original first."""
 
     pool: str
     file: str
@@ -73,7 +73,7 @@ class Report:
     codebooks: CodebookUse | None = None
     excerpts: list[Excerpt] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # what was left out, why, and what to do; what coded Opus
+    notes: list[str] = field(default_factory=list)  # what was left out and why, what to do; the Opus encoder
 
 
 def evaluate_codec(
@@ -86,12 +86,12 @@ def evaluate_codec(
     speech: bool = False,
     n_jobs: int = 1,
 ) -> Report:
-    """Scores of ``codec`` on ``sounds``, with each of ``n_quantizers`` codebooks, beside Opus.
+    """Scores of ``codec`` on ``sounds``, with each number of codebooks in ``n_quantizers``, and of Opus.
 
     Args:
         sounds: recordings; for one that could not be read, the error, which is listed.
         n_quantizers: by default four numbers up to all of them.
-        speech: all recordings are speech; by default those in pools with "speech" in their names.
+        speech: all recordings are speech; by default, those in pools with "speech" in their names are.
         n_jobs: processes that measure; they share the versions of one recording.
 
     Raises:
@@ -132,12 +132,12 @@ def _leave_out_empty(report: Report, wanted: Sequence[Metric]) -> None:
             report.notes.append(f"{metric.title} is left out: it needs the extra, pip install dacodec[eval]")
         elif metric.key not in measured and metric.speech_only:
             report.notes.append(
-                f"{metric.title} is left out: it is for speech, and nothing says that this is; give --speech "
-                f"if it is, or put speech in folders with {SPEECH!r} in their names"
+                f"{metric.title} is left out: it is for speech, and these recordings are not known to be; give --speech "
+                f"if they are, or put speech in folders with {SPEECH!r} in their names"
             )
         elif metric.key not in measured:
             report.notes.append(
-                f"{metric.title} is left out: no recording is long enough, or it has no value"
+                f"{metric.title} is left out: no recording is long enough, or it is undefined for them"
             )
     report.metrics = [metric for metric in report.metrics if metric.key in measured]
 
@@ -190,7 +190,7 @@ class Mean(NamedTuple):
 
 
 def means(report: Report) -> list[Mean]:
-    """Of each codec and rate: of each pool, then of all."""
+    """For each codec and rate, the mean of each pool, then that of all."""
     rows = []
     kinds = dict.fromkeys((s.codec, s.n_codebooks or 0, _nominal(s)) for s in report.scores)
     for kind in kinds:
@@ -206,7 +206,7 @@ def means(report: Report) -> list[Mean]:
 
 @dataclass(frozen=True)
 class _Version:
-    """A recording as it comes back from one codec at one rate: [T], as long and as loud as the reference."""
+    """A recording as coded and decoded by one codec at one rate: [T], as long and as loud as the reference."""
 
     codec: str
     bitrate_kbps: float

@@ -1,6 +1,6 @@
 """Measures of how close a decoded signal is to the original, each with its exact definition.
 
-All take ``audio`` and ``reference``, float32 [T] of equal length at ``sampling_rate`` Hz. Those whose package
+All take ``audio`` and ``reference``, float32 [T] of equal length at ``sampling_rate`` Hz. Metrics whose package
 is not installed are left out (``pip install dacodec[eval]``).
 """
 
@@ -22,7 +22,7 @@ from dacodec.spectra import mel_distance, stft_distance
 
 PESQ_RATE = 16000
 VISQOL_RATE = 48000
-SHORTEST_SECONDS = 0.5  # for which STOI, PESQ and ViSQOL are defined
+SHORTEST_SECONDS = 0.5  # the minimum for STOI, PESQ and ViSQOL
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Metric:
 
     Args:
         key: its name in JSON.
-        title: its name for people, with the unit.
+        title: its displayed name, with the unit.
         definition: what exactly is computed.
-        better: which way is better.
-        compute: audio, reference and sampling rate to the value.
-        package: module that it needs.
+        better: whether higher or lower is better.
+        compute: the value from audio, reference and sampling rate.
+        package: the module that it needs.
         speech_only: meaningful for speech only.
     """
 
@@ -51,7 +51,7 @@ class Metric:
 def measure(
     audio: Samples, reference: Samples, sampling_rate: int, metrics: Sequence[Metric], speech: bool
 ) -> dict[str, float]:
-    """The values of ``metrics``, by key; without those that are undefined for this signal."""
+    """The values of ``metrics``, by key, except those undefined for this signal."""
     values = {}
     for metric in metrics:
         too_short = metric.package and len(reference) < SHORTEST_SECONDS * sampling_rate
@@ -64,11 +64,13 @@ def measure(
 
 
 def available(metrics: Sequence[Metric]) -> list[Metric]:
-    """Those whose packages are installed; a warning lists the others."""
+    """The metrics whose packages are installed; a warning lists the others."""
     here = [metric for metric in metrics if not metric.package or find_spec(metric.package)]
     missing = ", ".join(metric.key for metric in metrics if metric not in here)
     if missing:
-        warnings.warn(f"left out for want of packages: {missing}; pip install dacodec[eval]", stacklevel=3)
+        warnings.warn(
+            f"left out because packages are missing: {missing}; pip install dacodec[eval]", stacklevel=3
+        )
     return here
 
 

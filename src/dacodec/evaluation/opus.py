@@ -1,4 +1,4 @@
-"""Opus beside us: by its own programs ``opusenc`` and ``opusdec`` (opus-tools), or else by the libopus in PyAV."""
+"""Opus for comparison: by its own programs ``opusenc`` and ``opusdec`` (opus-tools), or else by the libopus in PyAV."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RATE = 48000  # Hz, Opus's own
 
 class OpusResult(NamedTuple):
     samples: Samples  # [T]
-    bitrate_kbps: float  # of the Ogg file, which is what one would send
+    bitrate_kbps: float  # of the whole Ogg file
 
 
 def _tools() -> bool:
@@ -26,7 +26,7 @@ def _tools() -> bool:
 
 
 def opus_name() -> str:
-    """What codes Opus here, with its version."""
+    """The Opus encoder in use, with its version."""
     if _tools():
         said = subprocess.run(["opusenc", "--version"], capture_output=True, text=True, check=True).stdout
         return next(iter(said.splitlines()), "opusenc").removeprefix("opusenc ").strip()

@@ -1,4 +1,4 @@
-"""What an evaluation shows: a table in the terminal, JSON, and one self-contained HTML page."""
+"""The results of an evaluation: a table in the terminal, JSON, and a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dacodec.evaluation.pictures import save_spectrograms
 from dacodec.files import new_file
 
 CAVEATS = (
-    "ViSQOL mostly measures bandwidth: it hardly hears noise and buzz within the band.",
-    "Very quiet clips sit at the floor of the mel distance (1e-5), where it cannot tell silence from hiss.",
-    "PESQ and STOI were made for telephone-like speech; they say nothing of what lies above 8 and 5 kHz.",
-    "SI-SDR compares waveforms: a codec that keeps the sound but not the phase is punished by it.",
-    "Opus is coded from files of a few seconds, whose header and tables count in its kbit/s.",
+    "ViSQOL mostly measures bandwidth: it hardly notices noise and buzz within the band.",
+    "Very quiet clips are at the floor of the mel distance (1e-5), where it cannot tell silence from hiss.",
+    "PESQ and STOI were made for telephone speech; they ignore everything above 8 and 5 kHz.",
+    "SI-SDR compares waveforms: it penalises a codec that keeps the sound but not the phase.",
+    "Opus codes files of a few seconds here, whose headers and tables count towards its kbit/s.",
 )
 COLOURS = ("#0b6e99", "#c2571a", "#5b8c2a", "#8a4fa3", "#a33b4f")
 
@@ -33,7 +33,7 @@ def table(report: Report) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    # Narrow enough for 80 columns; what is too long goes on in the next line.
+    # Narrow enough for 80 columns; long entries wrap.
     title = Text(shown(f"{report.title} at {report.sampling_rate} Hz"))
     result = Table(title=title, box=SIMPLE, padding=(0, 1), pad_edge=False)
     result.add_column("codec", overflow="fold")
@@ -58,7 +58,7 @@ def table(report: Report) -> Any:
 
 
 def save_json(report: Report, path: Path) -> None:
-    """Every file's scores, the means, and what each number means."""
+    """The scores of every file, the means, and the definition of each number."""
     content = {
         "model": report.title,
         "sampling_rate": report.sampling_rate,
@@ -88,7 +88,7 @@ def save_json(report: Report, path: Path) -> None:
 
 
 def save_html(report: Report, path: Path) -> None:
-    """A page with curves, tables, pictures and players; it needs nothing else, online or off."""
+    """A self-contained page with curves, tables, pictures and players."""
     body = [
         f"<h1>{html.escape(report.title)}</h1>",
         f"<p>Compared at {report.sampling_rate} Hz, mono, -16 LUFS; "
@@ -109,7 +109,7 @@ def save_html(report: Report, path: Path) -> None:
             for m in report.metrics
         )
         + "</dl>",
-        "<h2>What to beware of</h2>",
+        "<h2>Caveats</h2>",
         "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in CAVEATS) + "</ul>",
         *([_list("Notes", report.notes)] if report.notes else []),
         *([_list("Skipped", report.skipped)] if report.skipped else []),
@@ -169,14 +169,14 @@ def _codebooks(report: Report) -> str:
     shares = "".join(f"<td>{share:.0%}</td>" for share in use.used_share)
     bits = "".join(f"<td>{b:.2f}</td>" for b in use.entropy_bits)
     return (
-        f"<h2>Codebooks</h2><p>Bitrate efficiency {use.efficiency:.3f}: entropy as a share of the bits taken.</p>"
+        f"<h2>Codebooks</h2><p>Bitrate efficiency {use.efficiency:.3f}: entropy as a fraction of the bits used.</p>"
         f"<table><tr><th>codebook</th>{head}</tr><tr><td>codes used</td>{shares}</tr>"
         f"<tr><td>entropy, bits</td>{bits}</tr></table>"
     )
 
 
 def _excerpt(excerpt: Excerpt) -> str:
-    # The original, ours at its best, and the rest to listen to only.
+    # Spectrograms of the original and of our best version; players for all.
     titles = list(excerpt.versions)
     ours = [t for t in titles[1:] if not t.startswith("opus")]
     shown = {t: excerpt.versions[t] for t in (titles[0], *ours[-1:])}

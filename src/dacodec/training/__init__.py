@@ -1,5 +1,5 @@
-"""Training: losses, discriminators, data, the step and the loop. Reached from the command line alone.
+"""Training: losses, discriminators, data, the step and the loop. Used only from the command line.
 
-The way through: ``config`` -> ``sources`` -> ``clips`` -> ``crops`` (data) -> ``discriminators``, ``losses`` -> ``step``
+Reading order: ``config`` -> ``sources`` -> ``clips`` -> ``crops`` (data) -> ``discriminators``, ``losses`` -> ``step``
 -> ``loop``.
 """

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 
 class Average:
-    """Of a network's parameters, by their names in its state dict. A decay of 0 keeps just the last ones.
+    """The moving average of a network's parameters, by their names in its state dict. A decay of 0 keeps the
+    latest values.
 
     Args:
-        last: of names that begin so, just the last ones are kept whatever the decay: codes that are moving averages
-            already, and projections that are set now and then.
+        last: prefix of names whose latest values are kept whatever the decay: codes, which may already be moving
+            averages, and projections, which may be set from outside.
     """
 
     def __init__(self, network: nn.Module, decay: float, last: str = "-") -> None:
@@ -25,7 +26,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        # Young averages forget faster, or the random start would stay in them for long.
+        # Early averages forget faster; otherwise they would long remember the random initial weights.
         decay = min(self.decay, (1 + self.n_updates) / (10 + self.n_updates)) if self.decay else 0.0
         latest = [self._parameters[name].detach() for name in self._averaged]
         torch._foreach_lerp_([self.tensors[name] for name in self._averaged], latest, 1 - decay)

@@ -1,10 +1,10 @@
-"""Losses balanced where they meet: at the generated audio.
+"""Balances the losses by their gradients at the generated audio, where they all meet.
 
 Shapes: B crops, T samples.
 
-Each loss's gradient with respect to the audio is brought to one norm, an item at a time, and these are mixed by shares.
-So losses of any scale go together without weights to tune, and no loud crop drowns the others. A crop whose gradient
-is smaller than usual keeps it small: what sounds right already is left in peace.
+The gradient of each loss with respect to the audio is scaled to the same norm, item by item, and the results are mixed by
+shares. So losses of any scale combine without weights to tune, and no loud crop drowns the others. A gradient that is
+smaller than usual stays small: a crop that already sounds right is left alone.
 
 Source: EnCodec (arXiv 2210.13438, section 3.4), which balances whole batches.
 """
@@ -20,9 +20,9 @@ from torch import Tensor
 from dacodec.errors import ConfigError
 
 LOSSES = ("mel", "loud", "wave", "judge")
-NORM = 250.0  # of an item's whole gradient: large enough that AdamW's epsilon counts for nothing
-MEMORY = 0.02  # weight of a step in what is usual
-OUTLIER = 3.0  # a step counts for at most so many times the usual
+NORM = 250.0  # of an item's mixed gradient: large enough to make AdamW's epsilon negligible
+MEMORY = 0.02  # weight of a step in the moving average of the usual norm
+OUTLIER = 3.0  # a step counts as at most this multiple of the usual norm
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class BalanceConfig:
     """Shares of the losses in the gradient that reaches the audio.
 
     Args:
-        shares: rows of progress (0 to 1), mel, loud and wave, which is read between the rows by straight lines. Early
-            in a run the loud bins and the waveform say most; late the plain mel distance, which is what is scored.
-        judge: share of the discriminators, taken from the others.
-        judge_rise: share of the run over which the discriminators come in: at once, they undo what was learnt.
+        shares: rows of progress (0 to 1), mel, loud and wave, interpolated linearly. Early in a run the loud bins and
+            the waveform dominate, later the plain mel distance, which is the metric.
+        judge: share of the discriminators, taken from the other losses.
+        judge_rise: fraction of the run over which the discriminators' share rises; starting at once, they undo what
+            was learnt.
     """
 
     shares: list[list[float]] = field(
@@ -57,7 +58,7 @@ class BalanceConfig:
             raise ConfigError(f"balance.judge must be from 0 to less than 1, got {self.judge}")
 
     def at(self, progress: float, heard: float = 0.0) -> list[float]:
-        """Shares of ``LOSSES``, 1 in all; ``heard`` is the share of the run since the discriminators are heard."""
+        """Shares of ``LOSSES``, adding up to 1; ``heard`` is the fraction of the run since the discriminators came in."""
         row = _between(self.shares, progress)
         judge = self.judge * min(1.0, heard / self.judge_rise if self.judge_rise else float(heard > 0))
         return [*(share * (1 - judge) / sum(row) for share in row), judge]
@@ -72,10 +73,10 @@ def _between(rows: list[list[float]], progress: float) -> list[float]:
 
 
 class Balancer:
-    """Mixes gradients; remembers the usual norm of each.
+    """Mixes gradients, with a moving average of each one's norm.
 
     Args:
-        mean: of a tensor over all processes.
+        mean: averages a tensor over all processes.
     """
 
     def __init__(self, device: torch.device, mean: Callable[[Tensor], Tensor] = lambda x: x) -> None:
@@ -87,7 +88,7 @@ class Balancer:
         """The mixed gradient [B, 1, T] of the batch's mean loss.
 
         Args:
-            gradients: by the names in ``LOSSES``, each [B, 1, T] and of its batch's mean loss.
+            gradients: by the names in ``LOSSES``, each [B, 1, T], of the batch's mean loss.
             shares: [len(LOSSES)], on the device.
         """
         batch = len(next(iter(gradients.values())))
@@ -112,7 +113,7 @@ class Balancer:
 
 
 def _followed(usual: Tensor, now: Tensor) -> Tensor:
-    """The moving average ``usual`` after ``now``; 0 stands for none yet, and what is not finite is not taken in."""
+    """The moving average ``usual`` after ``now``; 0 means none yet, and values that are not finite are ignored."""
     now = torch.where(now.isfinite(), now, usual)
     later = usual + MEMORY * (torch.minimum(now, OUTLIER * usual) - usual)
     return torch.where(usual > 0, later, now)

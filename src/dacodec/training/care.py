@@ -1,4 +1,4 @@
-"""Looking after the codebooks of a run: set from the data, unused codes revived."""
+"""Maintains the codebooks during a run: fits them to the data and revives unused codes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dacodec.training.moving import MovingCodes
 
 
 class CodebookCare:
-    """Whatever sets codes from outside of a step, and tells optimiser, averages and counts of it.
+    """Sets codes between steps, and resets what the optimiser, the averages and the counts hold about them.
 
     Args:
-        crops: from a number and a length, crops [n, 1, T] on the device; the same in every process.
+        crops: takes a number and a length, gives crops [n, 1, T] on the device, the same in every process.
         state: of the generator's optimiser, by parameter.
-        codes: the moving averages that codes are, if they are.
+        codes: the moving averages, if codes are moving averages.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class CodebookCare:
         self.fabric, self.config, self.model, self.average = fabric, config, model, average
         self.crops, self.autocast, self.state, self.codes = crops, autocast, state, codes
         self.health = CodebookHealth(model.config, fabric.device)
-        self.fits = 0  # shares of ``fit_at`` that are behind
+        self.fits = 0  # entries of ``fit_at`` that are done
 
     def fit_if_due(self, step: int, progress: float) -> bool:
-        """Before ``step``: the first codebooks of a new model, and those of a model that has moved on."""
+        """Before ``step``: fits the codebooks of a new model, or refits them because the encoder has changed."""
         config = self.config.codebooks
         first = step > 0 and step == config.initialise_step and not self.config.init
         passed = sum(share <= progress for share in config.fit_at)
@@ -55,13 +55,13 @@ class CodebookCare:
 
     @torch.no_grad()
     def _fit(self) -> None:
-        """All processes find the same, from the same crops."""
+        """All processes get the same result, from the same crops."""
         n = self.config.codebooks.fit_crops
         parts = torch.split(self.crops(self.fits * n, n), self.config.batch_size)
         with self.autocast:
             latents = [self.model.encoder(part) for part in parts]
         initialise_codebooks(self.model, torch.cat(latents).float(), self.config.seed)
-        # What the optimiser, the averages and the counts remember is of other codebooks.
+        # What the optimiser, the averages and the counts remember belongs to the old codebooks.
         for parameter in self.model.quantizer.parameters():
             for tensor in self.state.get(parameter, {}).values():
                 tensor.zero_()
@@ -74,7 +74,7 @@ class CodebookCare:
 
     @torch.no_grad()
     def revive_if_due(self, step: int, progress: float) -> Usage | None:
-        """After the step before ``step``: how codes were used; those that nobody used are revived."""
+        """Between steps, before ``step``: measures how codes were used and revives unused ones."""
         health, config = self.health, self.config.codebooks
         if not config.revive_steps or step % config.revive_steps:
             return None

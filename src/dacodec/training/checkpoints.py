@@ -1,9 +1,9 @@
-"""What a run leaves on disk: checkpoints to resume from exactly, and a light form to use or to go on from.
+"""What a run writes to disk: checkpoints to resume from exactly, and a light form to use or to start another run from.
 
-A checkpoint holds everything; random numbers and the position in the data follow from the seed and the step, so the
-step is all there is to keep of them. The light form, ``model/`` in the run's folder, holds the averaged weights in half
-precision (codebooks, biases and alphas in float32) in Hugging Face's layout, and the discriminator's beside them: any
-command takes it as a model, and a run can begin from it with fresh optimisers.
+A checkpoint holds everything. Random numbers and the position in the data follow from the seed and the step, so of these
+only the step is stored. The light form, ``model/`` in the run's folder, holds the averaged weights in half precision
+(codebooks, biases and alphas in float32) in Hugging Face's layout, with the discriminator's beside them. Every command
+accepts it as a model, and a run can start from it with fresh optimisers.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def save_light(
     shape: DiscriminatorConfig | None = None,
     discriminator: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the light form; the tensors are folded, that is without weight normalisation."""
+    """Write the light form from folded tensors, that is, without weight normalisation."""
     check_weights(model, config, "this run")
     folder_to_write(folder)
     write_weights(folder, _halved(model))
@@ -86,10 +86,10 @@ def save_light(
 
 
 def discriminator_of(model: str) -> Path:
-    """Where the discriminator of ``model`` lies, if it came with one: beside its weights.
+    """The path of the discriminator of ``model``, if it has one: beside its weights.
 
-    A built-in model's is as large as the model and of use to training alone. So it is in the repository, and not in
-    what is installed.
+    The discriminator of a built-in model is as large as the model and used only in training, so it is in the repository
+    but not in the installed package.
     """
     builtin = builtin_folder(model)
     return (
@@ -121,7 +121,7 @@ def load_discriminator(path: Path) -> tuple[DiscriminatorConfig, dict[str, Tenso
 
 
 def _original_weights(path: Path) -> dict[str, Tensor]:
-    """The original's keep each layer in a pair with its activation: ``convs.0.0.weight``."""
+    """The original stores each layer in a pair with its activation: ``convs.0.0.weight``."""
     stored = read_pickle(path)
     state = stored["state_dict"] if isinstance(stored, Mapping) and "state_dict" in stored else stored
     tensors = fold_weight_norm(named_tensors(state, path))
@@ -129,7 +129,7 @@ def _original_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # Codebooks keep their digits, because codes are found by comparing rows; biases and alphas are few.
+    # Codebooks stay in float32, because the search compares their rows; biases and alphas are small.
     return {
         name: (x.half() if x.ndim >= 3 and name.endswith("weight") else x.float()).cpu().contiguous()
         for name, x in tensors.items()

@@ -1,10 +1,10 @@
 """Recordings, decoded once: mono, at the model's rate, 16 bits, in files that all processes map into memory.
 
-The system's page cache is the shared memory: it holds what fits, serves every worker and every process on
-the machine, and outlives a run that is killed. Beyond a budget recordings are decoded anew at every use.
+The system's page cache is the shared memory: it holds what fits, serves every worker and process on the machine,
+and survives a killed run. Recordings beyond a budget are decoded anew at every use.
 
-Each clip is stored at full scale, with the factor that leads back to its own level, so that 16 bits do for quiet
-recordings too. No torch here, as in ``sources``.
+Each clip is stored at full scale with the factor that restores its level, so 16 bits are enough for quiet recordings
+too. As in ``sources``, torch is not imported.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Decoded(NamedTuple):
     """A recording in 16 bits, or why there is none."""
 
     samples: NDArray[np.int16]  # [T]
-    scale: float  # times samples: the recording at its own level
+    scale: float  # samples times this are at the recording's own level
     source_rate: int  # Hz, of the recording
     problem: str = ""
 
@@ -44,8 +44,8 @@ class Clip:
     """A recording that crops can be taken from."""
 
     pool: str
-    source_rate: int  # Hz, of the sound it was made from
-    size: float  # its share of the pool: samples, or bytes where it is decoded at every use
+    source_rate: int  # Hz, of the original recording
+    size: float  # for its share of the pool: samples, or bytes if it is decoded at every use
     pcm: str = ""  # file of 16-bit samples
     start: int = 0  # samples
     length: int = 0
@@ -53,18 +53,18 @@ class Clip:
     recording: Recording | None = None
 
     def samples(self, sampling_rate: int) -> Samples:
-        """All of it [T], float32 at its own level; empty if it cannot be decoded."""
+        """The whole clip [T], float32 at its own level; empty if it cannot be decoded."""
         if self.recording is not None:
             decoded = decode(self.recording, sampling_rate)
             return _floats(decoded.samples, decoded.scale)
         return self.excerpt(0, self.length)
 
     def excerpt(self, start: int, length: int) -> Samples:
-        """Samples from ``start`` on [length], float32 at its own level."""
+        """The samples from ``start`` [length], float32 at the clip's own level."""
         return _floats(self.stored()[start : start + length], self.scale)
 
     def stored(self) -> NDArray[np.int16]:
-        """All of it at full scale, as it is in the file [T]."""
+        """The whole clip at full scale, as stored in the file [T]."""
         return _mapped(self.pcm)[self.start : self.start + self.length]
 
 
@@ -77,7 +77,7 @@ class Problem:
 
 
 class ClipStore:
-    """Decoded units in a folder: one file of samples and one of facts for each, complete or not there."""
+    """Decoded units in a folder: for each, a file of samples and one of metadata, complete or absent."""
 
     def __init__(self, folder: Path, sampling_rate: int, budget_gb: float, processes: int = 1) -> None:
         self.folder = folder
@@ -86,7 +86,7 @@ class ClipStore:
         self.processes = processes
 
     def prepare(self, units: Iterable[Unit]) -> None:
-        """Decode what is not there yet, as far as the budget goes.
+        """Decode units that are not there yet, within the budget.
 
         Raises:
             OutputError: if the folder cannot be written.
@@ -137,12 +137,12 @@ class ClipStore:
         if self.processes <= 1 or len(recordings) < 8:
             yield from zip(recordings, map(work, recordings), strict=True)
             return
-        # Spawned, not forked: training may have threads and a GPU open when a new tar comes in.
+        # Spawned, not forked: training may have threads and a GPU open when a new tar arrives.
         with ProcessPoolExecutor(self.processes, get_context("spawn")) as pool:
             yield from zip(recordings, pool.map(work, recordings, chunksize=4), strict=True)
 
     def load(self, unit: Unit) -> tuple[list[Clip], list[Problem]]:
-        """The clips of a prepared unit, and what was skipped."""
+        """The clips of a prepared unit, and the recordings that were skipped."""
         facts = json.loads(self._facts(unit).read_text())
         clips = []
         for row in facts["clips"]:
@@ -155,7 +155,7 @@ class ClipStore:
 
 
 def decode(recording: Recording, sampling_rate: int) -> Decoded:
-    """A recording, its channels averaged, at ``sampling_rate`` Hz."""
+    """A recording at ``sampling_rate`` Hz, its channels averaged."""
     nothing = np.zeros(0, np.int16)
     try:
         audio = read(io.BytesIO(recording.content()))

@@ -1,4 +1,4 @@
-"""Codebook health: a start from the data, revival of codes that nobody uses, usage and entropy.
+"""Codebook health: initialisation from the data, revival of unused codes, usage and entropy.
 
 Shapes: B batch, N codebooks, K codes in each, F frames, d codebook dimension, R latents kept.
 """
@@ -18,31 +18,31 @@ from dacodec.model.quantizer import Quantized
 from dacodec.training.weight_norm import set_weight
 
 KMEANS_ROUNDS = 10
-REACH = 2.8  # distance of latents from the origin of a codebook's space, in their rms
+REACH = 2.8  # distance of the latents from the origin of a codebook's space, in units of their rms
 RESERVOIR = 4096
-KEPT_A_STEP = 128  # latents of a codebook
+KEPT_A_STEP = 128  # latents per codebook
 
 
 class Usage(NamedTuple):
     """How the codes were used since the last reset."""
 
-    used_share: float  # of all codes, those that were used at least once
+    used_share: float  # of all codes, those used at least once
     entropy_bits: list[float]  # of each codebook
-    efficiency: float  # mean entropy as a share of what a code could carry
+    efficiency: float  # mean entropy as a fraction of a code's capacity
 
 
 class CodebookHealth:
-    """Counts what is used and keeps a sample of recent latents, without making the device wait."""
+    """Counts the codes used and keeps a sample of recent latents, without synchronising with the device."""
 
     def __init__(self, config: DacConfig, device: torch.device) -> None:
         self.bits_per_code = config.bits_per_code
         self.counts = torch.zeros(config.n_codebooks, config.codebook_size, device=device)
         self.latents = torch.zeros(config.n_codebooks, RESERVOIR, config.codebook_dim, device=device)
-        self.n_kept = 0  # in all; the newest RESERVOIR of them are there
+        self.n_kept = 0  # in total; the newest RESERVOIR of them are stored
 
     @torch.no_grad()
     def observe(self, quantized: Quantized) -> None:
-        """Take in what the quantizer made of a batch."""
+        """Record the quantizer's result for a batch."""
         codes = quantized.audio_codes.transpose(0, 1).flatten(1)  # [N, B * F]
         self.counts.scatter_add_(1, codes, torch.ones_like(codes, dtype=self.counts.dtype))
         n, _, d = self.latents.shape
@@ -65,13 +65,13 @@ class CodebookHealth:
 
     @torch.no_grad()
     def revive(self, model: DacModel, at_once: int, seed: int) -> list[Tensor]:
-        """Set codes that nobody used, at most ``at_once`` of a codebook, to recent latents.
+        """Set unused codes, at most ``at_once`` per codebook, to recent latents.
 
-        Codes are found by direction alone, so a revived one gets the usual length of those in use: a longer one
-        would be taken for small latents of its direction too, and the losses would spike.
+        Codes are found by direction alone, so a revived code gets the usual length of those in use. A longer one
+        would also be chosen for small latents in its direction, and the losses would spike.
 
         Returns:
-            The indices that were set, of each codebook.
+            For each codebook, the indices that were set.
         """
         random = torch.Generator().manual_seed(seed)
         revived = []
@@ -92,7 +92,7 @@ class CodebookHealth:
         self.counts.zero_()
 
     def forget(self) -> None:
-        """What was seen was of other codebooks."""
+        """Discard all observations, after the codebooks were replaced."""
         self.reset_counts()
         self.n_kept = 0
 
@@ -107,17 +107,16 @@ class CodebookHealth:
 
 @torch.no_grad()
 def initialise_codebooks(model: DacModel, latents: Tensor, seed: int) -> None:
-    """Set codebooks that fit ``latents`` [B, D, F] of the data.
+    """Fit the codebooks to ``latents`` [B, D, F] of the data.
 
-    Each codebook looks at the directions in which what is left varies most, as large as it is, and its codes are
-    found by k-means. Codes are found by direction alone, which says nothing of size: so the latents are moved away
-    from the origin, along the direction in which they vary least, and where one is can be seen from there by
-    direction. (Left around the origin, nine codebooks leave over half of the power of latents of which
-    they can code all but 6 %: docs/training.md.)
+    Each codebook projects the residual, unscaled, onto the directions in which it varies most, and its codes are found by
+    k-means. Codes are searched by direction alone, which says nothing about size. So the latents are moved away from
+    the origin along the direction in which they vary least; seen from there, direction tells them apart. (Around
+    the origin, nine codebooks leave over half of the latents' power, of which they can code all but 6 %.)
 
-    The latents must be those of an encoder that has learnt something: those of a new one are tiny
-    and change by multiples in a step. Nor may they be scaled to what codes usually are: they go on growing, the
-    scale's square with them in the losses, and these run away (docs/log.md).
+    The latents must come from an encoder that has learnt something: those of a new one are tiny and change by multiples
+    in a step. They must not be scaled to the usual size of codes either: they keep growing, the losses grow with the
+    square of the scale, and training diverges (docs/log.md).
     """
     random = torch.Generator().manual_seed(seed)
     residual = latents.transpose(1, 2).flatten(0, 1).double()  # [B * F, D]
@@ -138,7 +137,7 @@ def initialise_codebooks(model: DacModel, latents: Tensor, seed: int) -> None:
 
 
 def _kmeans(points: Tensor, n_codes: int, random: torch.Generator) -> Tensor:
-    """Codes [n_codes, d] for ``points`` [M, d], grouped by direction as they will be searched."""
+    """Codes [n_codes, d] for ``points`` [M, d], clustered by direction, as the search compares them."""
     repeats = math.ceil(n_codes / len(points))
     order = torch.cat([torch.randperm(len(points), generator=random) for _ in range(repeats)])
     codes = points[order[:n_codes].to(points.device)]

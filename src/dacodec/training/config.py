@@ -1,6 +1,6 @@
-"""What a training run is told: dataclasses, read from YAML with dotted overrides. Unknown keys fail.
+"""The configuration of a training run: dataclasses, read from YAML with dotted overrides. Unknown keys fail.
 
-The defaults are those of the released 44.1 kHz model, where it had the setting at all.
+The defaults are the settings of the released 44.1 kHz model, where it has them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dacodec.training.losses import LossWeights
 from dacodec.training.resident import ResidentConfig
 
 RECIPES = Path(__file__).parent / "recipes"
-CONFIG_FILE = "config.yaml"  # in a run's folder
+CONFIG_FILE = "config.yaml"  # in the folder of a run
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ class DataConfig:
     """Audio to train and to validate on; see ``dacodec.training.sources`` for what a source is.
 
     Args:
-        sources: folders, patterns or tars, each perhaps as ``POOL=path``.
+        sources: folders, patterns or tars, each optionally as ``POOL=path``.
         validation: the same, for validation; empty for none.
-        weights: how often each pool is drawn; empty for all alike. Pools that are not named are left out.
-        max_narrowband_share: of crops from recordings of a lower rate than the model's.
+        weights: how often each pool is drawn; empty for equally often. Pools that are not listed are left out.
+        max_narrowband_share: limit on the share of crops from recordings with a lower rate than the model's.
         crop_seconds: rounded to whole frames.
-        cache: folder of decoded audio; empty for a folder within the run's.
-        cache_gb: its bound; what goes beyond is decoded at every use.
+        cache: folder for decoded audio; empty for one inside the run's folder.
+        cache_gb: its limit; audio beyond it is decoded at every use.
         workers: processes that make crops; 0 makes them in the training process.
-        decode_processes: that decode what is new.
+        decode_processes: processes that decode new recordings.
         rescan_seconds: how often to look for new tars; 0 for never.
-        begin_early: begin with one tar while the others are decoded, as a run of minutes cannot wait for all; weights of
-            pools that are not there (yet) count nothing then.
-        resident: keep all audio on the device and gather crops there, for steps of milliseconds; left out, ``workers``
+        begin_early: start with one tar while the others are decoded, because a run of minutes cannot wait for all.
+            Weights of pools that are not there yet are ignored.
+        resident: keep all audio on the device and gather crops there, for steps of milliseconds; if false, ``workers``
             make them.
     """
 
@@ -63,8 +63,8 @@ class OptimizerConfig:
     """AdamW, and the norm that gradients are clipped to.
 
     Args:
-        usual_norms: clip at so many times the gradients' usual norm too, because no fixed bound fits the whole of a
-            short run; 0 for never.
+        usual_norms: also clip at this multiple of the usual norm of the gradients, because no fixed bound suits all of
+            a short run; 0 for never.
     """
 
     learning_rate: float = 1e-4
@@ -80,11 +80,12 @@ class ScheduleConfig:
 
     Args:
         warmup_steps: over which the learning rates rise from 0.
-        decay: ``exponential``, by ``gamma`` a step, or ``cosine``, to ``final_share``.
-        begin, end: the part of the cosine that this run covers, so that a chain of runs can follow one.
+        decay: ``exponential``, by ``gamma`` per step, or ``cosine``, down to ``final_share``.
+        begin, end: the part of the cosine that this run covers, so that several runs can follow one.
         discriminator_start_step: when the discriminator begins to learn.
-        adversarial_start_step: when the generator begins to listen to it.
-        discriminator_start, adversarial_start: the same as shares of the run, for runs of minutes; the later one counts.
+        adversarial_start_step: when the generator begins to learn from it.
+        discriminator_start, adversarial_start: the same as fractions of the run, for runs of minutes; the later of the
+            two counts.
     """
 
     warmup_steps: int = 0
@@ -104,17 +105,18 @@ class CodebookConfig:
     """Codebook health.
 
     Args:
-        initialise_step: until then a new model's decoder hears the latents as they are, then its codebooks are set
-            from the data; 0 begins with random codebooks, as the original does.
-        revive_steps: how often codes that nobody used since the last time are revived; 0 for never.
-        revive_at_once: at most so many of a codebook.
-        revive_until: share of the run after which codes are left alone.
-        trained: by gradients; if not, projections stay as they were set, and codes follow by ``pace``. At high rates the
-            chain of projections runs away under gradients.
-        fit_at: shares of the run at which projections and codes are set from the data again, because the encoder moves on.
-        fit_crops: crops that they are set from.
-        pace: of the moving averages that codes are: a step's weight; 0 leaves them as they were set.
-        rest: shares of the run between which the pace falls to 0, so that the decoder's last steps hear still codes.
+        initialise_step: until this step a new model's decoder gets the unquantized latents, then its codebooks are fitted
+            to the data; 0 starts with random codebooks, like the original.
+        revive_steps: how often unused codes are revived; 0 for never.
+        revive_at_once: how many of a codebook, at most.
+        revive_until: fraction of the run after which no codes are revived.
+        trained: whether gradients train the quantizer; if not, projections stay as they were fitted, and codes follow
+            the latents by ``pace``. At high learning rates gradients make the chain of projections diverge.
+        fit_at: fractions of the run at which projections and codes are fitted to the data again, because the encoder has
+            changed.
+        fit_crops: crops for a fit.
+        pace: weight of a step when codes are moving averages of their latents; 0 leaves them as they were fitted.
+        rest: fractions of the run between which the pace falls to 0, so that the decoder's last steps see fixed codes.
     """
 
     initialise_step: int = 0
@@ -130,11 +132,12 @@ class CodebookConfig:
 
 @dataclass(frozen=True)
 class LatentsConfig:
-    """Pulls on the latents, as shares of the norm of the gradient that reaches them from the audio.
+    """Extra gradients at the latents, as fractions of the norm of the gradient that arrives from the audio.
 
     Args:
-        commitment: towards what all codebooks together make of them, so that what no codebook sees fades.
-        variance: towards variance 1, which nothing else holds where the quantizer is not trained.
+        commitment: pulls towards the latents as quantized by all codebooks together, so that components that no codebook
+            sees fade.
+        variance: pulls towards variance 1, which nothing else ensures if the quantizer is not trained.
     """
 
     commitment: float = 0.0
@@ -143,18 +146,19 @@ class LatentsConfig:
 
 @dataclass(frozen=True)
 class SpeedConfig:
-    """How a step is computed; none of it changes what is computed, but for rounding.
+    """How a step is computed. None of this changes the result, except for rounding.
 
     Args:
-        graph: a step of the split kind as one CUDA graph, where there is CUDA: a small model's step is spent on launching
-            kernels, not on running them. Elsewhere the same step runs as it is.
-        fused_snake: Snake as one Triton kernel forward and one backward, where there are CUDA and Triton: written out,
-            it moves activations through memory eight times.
-        channels_last: the convolutions' memory order that tensor cores want.
-        float32_tail: with bf16-mixed, the decoder's last block and convolution in float32, or quiet treble is lost.
-        tf32: convolutions that are left in float32 may round as TF32 does, on devices that have it.
+        graph: run a split step as one CUDA graph, on CUDA: a small model's step is spent launching kernels, not
+            running them. Elsewhere the same step runs without one.
+        fused_snake: compute Snake with one Triton kernel forward and one backward, on CUDA with Triton; as separate
+            operations it moves activations through memory eight times.
+        channels_last: use the memory layout that tensor cores need for convolutions.
+        float32_tail: with bf16-mixed, run the decoder's last block and convolution in float32; otherwise quiet treble
+            is lost.
+        tf32: let convolutions in float32 round as TF32 does, on devices that support it.
         cudnn_search: kernels that cuDNN tries for each convolution; 0 for all. They are tried at the start of a run, which
-            is a tenth of one of ten minutes.
+            takes a tenth of ten minutes.
     """
 
     graph: bool = False
@@ -170,30 +174,31 @@ class TrainConfig:
     """A training run.
 
     Args:
-        model: shape of the model; left out, that of ``init``.
-        discriminator: shape of the discriminator; left out, reconstruction losses alone.
-        out: folder of the run. If it holds checkpoints, the run goes on from the last one.
-        init: weights to begin with: anything that ``DacModel.from_pretrained`` takes, the light form of a run too.
-        init_discriminator: weights file to begin with (ours or Descript's); ``auto``: the one beside ``init``, if
-            there is one of this shape; empty: none.
+        model: shape of the model; by default that of ``init``.
+        discriminator: shape of the discriminator; without one, only reconstruction losses are used.
+        out: folder of the run. If it contains checkpoints, the run resumes from the latest.
+        init: weights to start from: anything that ``DacModel.from_pretrained`` takes, including the light form of a run.
+        init_discriminator: weights file to start from (ours or Descript's); ``auto``: the one beside ``init``, if there
+            is one of this shape; empty: none.
         step: ``published`` trains as the paper does; ``split`` cuts the backward pass at the audio and at the latents,
-            where gradients can be balanced and pulled (``dacodec.training.split``).
-        start: ``scaled`` gives a new model's layers outputs of variance 1 on the data, which saves it some hundred steps.
-        balance: shares of the losses in place of their weights, so that losses of any scale go together; needs ``split``.
-        latents: pulls on the latents; needs ``split``.
-        one_pass: ``split`` asks the discriminators once a step for both networks' gradients, not twice: they are
-            what a step costs most for.
-        max_skipped: so many steps in a row may be skipped because a gradient is not finite; 0 ends the run at the
-            first loss that is not. Needs ``split``.
-        batch_size: crops a step, over all processes and accumulated parts.
-        accumulate: parts that a step is computed in, one after the other, with the result of one.
-        steps, max_minutes: the run ends with the first that is reached. Without steps the minutes are the whole run's,
-            those before it was killed included; with steps they are what this process may take.
+            where gradients can be balanced and corrected (``dacodec.training.split``).
+        start: ``scaled`` initialises a new model so that its layers have outputs of variance 1 on the data, which saves
+            some hundred steps.
+        balance: shares of the losses instead of weights, so that losses of any scale combine; needs ``split``.
+        latents: extra gradients at the latents; needs ``split``.
+        one_pass: run the discriminators once per step for the gradients of both networks, not twice, because they
+            dominate the cost of a step; needs ``split``.
+        max_skipped: how many steps in a row may be skipped because a gradient is not finite; 0 ends the run at the first
+            loss that is not finite. Needs ``split``.
+        batch_size: crops per step, over all processes and accumulated parts.
+        accumulate: number of parts that a batch is computed in, one after the other, with the same result.
+        steps, max_minutes: the run ends when either is reached. Without steps the minutes are those of the whole run,
+            including those before it was killed; with steps they limit this process.
         speed: how a step is computed.
-        ema_decay: of the average of the weights that is saved and validated; 0 for the last weights.
+        ema_decay: of the moving average of the weights that is saved and validated; 0 for the latest weights.
         precision: ``bf16-mixed`` runs the networks' convolutions in bfloat16; quantizer and spectra stay in float32.
-        compile: run the networks through ``torch.compile``, which takes minutes to start.
-        deterministic: bit-identical repeats, where PyTorch can.
+        compile: apply ``torch.compile`` to the networks, which takes minutes to start.
+        deterministic: make repeated runs bit-identical, where PyTorch can.
     """
 
     model: DacConfig | None = None
@@ -236,7 +241,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.steps is None and self.max_minutes is None:
-            raise ConfigError("say when to stop: give steps or max_minutes")
+            raise ConfigError("the run would never end: set steps or max_minutes")
         if self.schedule.discriminator_start_step > self.schedule.adversarial_start_step:
             raise ConfigError("discriminator_start_step must not be after adversarial_start_step")
         for name in ("batch_size", "accumulate", "log_steps", "keep_checkpoints", "devices", "num_nodes"):
@@ -246,7 +251,7 @@ class TrainConfig:
             raise ConfigError(f"ema_decay must be from 0 to less than 1, got {self.ema_decay}")
         if self.data.begin_early and not self.data.rescan_seconds:
             raise ConfigError(
-                "who begins early must look for the rest: set data.rescan_seconds to more than 0"
+                "data.begin_early needs to look for the other tars: set data.rescan_seconds to more than 0"
             )
         if self.step == "published":
             self._check_published()
@@ -256,7 +261,7 @@ class TrainConfig:
             )
         if self.codebooks.trained and self.codebooks.pace:
             raise ConfigError(
-                "codes are trained, or they follow: set codebooks.trained to false, or pace to 0"
+                "codes are either trained or moving averages: set codebooks.trained to false, or codebooks.pace to 0"
             )
 
     def _check_published(self) -> None:
@@ -274,16 +279,16 @@ class TrainConfig:
         }
         names = ", ".join(name for name, value in asked.items() if value)
         if names:
-            raise ConfigError(f"the published step knows nothing of {names}; set step to split")
+            raise ConfigError(f"the published step does not support {names}; set step to split")
 
 
 def load_config(recipe: str, overrides: Sequence[str] = (), **more: Any) -> TrainConfig:
-    """The config in a YAML file, or in one of the recipes that come with the package.
+    """The config in a YAML file or in one of the included recipes.
 
     Args:
         recipe: a file, or a recipe's name such as ``smoke``.
         overrides: as on a command line: ``["--data.workers", "4", "--steps=100"]``.
-        more: further overrides of top-level keys; those that are None are left alone.
+        more: further overrides of top-level keys; those that are None are ignored.
 
     Raises:
         ConfigError: for unknown keys, values of a wrong type, and settings that contradict each other.
@@ -312,20 +317,20 @@ def save_config(config: TrainConfig, path: Path) -> None:
     values = asdict(config)
     if values["model"]:
         del values["model"]["extra"]
-    # JSON is YAML, and has one way of writing a number.
+    # JSON is valid YAML, and has only one way to write a number.
     with new_file(path, overwrite=True) as file:
         file.write((json.dumps(values, indent=2) + "\n").encode())
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise OutputError if ``path`` is a config that a person wrote, and not :func:`save_config`."""
+    """Raise OutputError if ``path`` is a config written by a person and not by :func:`save_config`."""
     try:
         json.loads(path.read_text())
     except FileNotFoundError:
         pass
     except ValueError:
         raise OutputError(
-            f"{path} was not written by a run, and would be replaced; move it, or give another out"
+            f"{path} was not written by a run and would be overwritten; move it, or choose another out"
         ) from None
 
 

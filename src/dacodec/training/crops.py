@@ -1,7 +1,7 @@
-"""Random crops of clips, as the paper trains on: salient, of one loudness, with a random phase.
+"""Random crops of clips, as in the paper: salient, of equal loudness, with a random phase.
 
-Crop number ``i`` depends on the seed, on ``i`` and on the list of clips, and on nothing else: not on workers, processes
-or where a run was interrupted. So a position in the data is a number.
+Crop number ``i`` depends only on the seed, ``i`` and the list of clips: not on workers, processes or where a run was
+interrupted. So the position in the data is a number.
 
 Source: arXiv 2306.06546, section 4.1, and the original's settings (docs/training.md).
 """
@@ -22,28 +22,28 @@ from dacodec.training.clips import Clip
 
 LOUDNESS_LUFS = -16.0
 SALIENT_LUFS = -40.0
-TRIES = 8  # for a salient crop
-# Of context a side for the phase shift, whose response is long; samples.
+TRIES = 8  # to find a salient crop
+# Samples of context on each side for the phase shift, whose response is long.
 MARGIN = 2048
 
 
 def clip_probabilities(
     clips: Sequence[Clip], weights: Mapping[str, float], sampling_rate: int, max_narrowband_share: float
 ) -> NDArray[np.float64]:
-    """How often each clip is drawn: pools by their weights, clips of a pool by their size.
+    """The probability of each clip: pools by their weights, clips within a pool by their size.
 
-    Recordings of a lower rate than the model's teach it that there is no treble, so together they get at most
-    ``max_narrowband_share``, if there are others.
+    Recordings with a lower rate than the model's teach it that there is no treble, so together they get at most
+    ``max_narrowband_share``, unless there are no others.
 
     Raises:
-        ConfigError: if no clip is left, or a weight is of a pool that is not there.
+        ConfigError: if no clip is left, or a weight names a pool that does not exist.
     """
     pools = sorted({clip.pool for clip in clips})
     if not pools:
         raise ConfigError("there is no audio to train on; correct data.sources")
     unknown = sorted(set(weights) - set(pools))
     if unknown:
-        raise ConfigError(f"data.weights name pools that are not there: {unknown}; there are {pools}")
+        raise ConfigError(f"data.weights names unknown pools: {unknown}; there are {pools}")
     sizes = {pool: sum(c.size for c in clips if c.pool == pool) for pool in pools}
     wanted = {pool: weights.get(pool, 0.0 if weights else 1.0) for pool in pools}
     shares = np.array([wanted[c.pool] * c.size / sizes[c.pool] for c in clips])
@@ -63,7 +63,7 @@ class Crops(Dataset[Samples]):
 
     Args:
         probabilities: of each clip.
-        augment: shift the phase at random; the rest is done anyway.
+        augment: shift the phase at random; the rest is always done.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Crops(Dataset[Samples]):
         return np.ascontiguousarray(audio / np.float32(max(1.0, np.abs(audio).max())), np.float32)
 
     def _draw(self, random: np.random.Generator) -> Samples:
-        """A crop with a margin a side [MARGIN + length + MARGIN], zero where the clip has no samples."""
+        """A crop with margins [MARGIN + length + MARGIN], zero where the clip has no samples."""
         at = random.random() * self.edges[-1]
         clip = self.clips[min(int(np.searchsorted(self.edges, at, "right")), len(self.clips) - 1)]
         whole = None if clip.recording is None else clip.samples(self.sampling_rate)
@@ -110,16 +110,16 @@ class Crops(Dataset[Samples]):
 
 
 def shift_phase(audio: Samples, radians: float) -> Samples:
-    """``audio`` [T] with every frequency's phase shifted; magnitudes stay.
+    """``audio`` [T] with the phase of every frequency shifted; magnitudes stay the same.
 
-    The signal is taken as periodic, so what lies near its ends is not what a longer signal would give there.
+    The signal is treated as periodic, so near its ends the result differs from that of a longer signal.
     """
     spectrum = np.fft.rfft(audio) * np.exp(1j * radians)
     return np.fft.irfft(spectrum, len(audio)).astype(np.float32)
 
 
 class _Positions:
-    """The numbers of the crops of each batch of one process, without end."""
+    """The crop numbers of each batch of one process, endlessly."""
 
     def __init__(self, first_step: int, batch_size: int, rank: int, world_size: int) -> None:
         self.first_step, self.batch_size, self.rank, self.world_size = (
@@ -148,7 +148,7 @@ def batches(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> Iterator[Tensor]:
-    """Batches [own share of ``batch_size``, 1, length] from ``first_step`` on, made ahead by ``workers``."""
+    """Batches [this process's share of ``batch_size``, 1, length] from ``first_step`` on, prepared ahead by ``workers``."""
     loader: DataLoader[Samples] = DataLoader(
         crops,
         batch_sampler=_Positions(first_step, batch_size, rank, world_size),

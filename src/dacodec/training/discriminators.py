@@ -2,8 +2,8 @@
 
 Shapes: B batch, T samples, C channels, p period.
 
-A discriminator works in two steps, so that each signal is prepared once for all that is asked of it:
-``views(audio)`` cuts the waveform into periods and computes the spectra, ``forward(views)`` judges them.
+A discriminator works in two steps, so that each signal is prepared only once: ``views(audio)`` cuts the waveform into
+periods and computes the spectra, ``forward(views)`` judges them.
 
 Source: arXiv 2306.06546, section 3.4; the periods from HiFi-GAN (arXiv 2010.05646), the complex spectra from
 EnCodec (arXiv 2210.13438). Layers are numbered as in the original, so its weights fit.
@@ -23,20 +23,20 @@ from dacodec.errors import ConfigError
 from dacodec.spectra import complex_spectrum
 
 SLOPE = 0.1  # of the leaky ReLUs
-PEAK = 0.8  # that audio is brought to before it is judged
+PEAK = 0.8  # to which audio is scaled before it is judged
 PERIOD_CHANNELS = (32, 128, 512, 1024, 1024)
 SPECTRUM_CHANNELS = 32
 
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The shape of a discriminator; the defaults are the published one's.
+    """The shape of a discriminator; the defaults are the published shape.
 
     Args:
-        periods: in samples, one part each.
-        fft_sizes: window lengths in samples, one part each; the hop is a quarter.
-        band_edges: of the bands that a spectrum is split into, as shares of the highest frequency.
-        width: factor on all channels, rounded to multiples of 8; half of it is a quarter of the cost.
+        periods: in samples, one sub-discriminator each.
+        fft_sizes: window lengths in samples, one sub-discriminator each; the hop is a quarter.
+        band_edges: of the bands that a spectrum is split into, as fractions of the highest frequency.
+        width: factor on all channel counts, rounded to multiples of 8; half the width is a quarter of the cost.
     """
 
     periods: tuple[int, ...] = (2, 3, 5, 7, 11)
@@ -49,9 +49,9 @@ class DiscriminatorConfig:
         for name in ("periods", "fft_sizes", "band_edges"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.periods and not self.fft_sizes:
-            raise ConfigError("a discriminator needs periods or fft_sizes; leave it out to train without one")
+            raise ConfigError("a discriminator needs periods or fft_sizes; leave discriminator out for none")
         if any(p < 1 for p in self.periods) or any(size < 64 or size % 4 for size in self.fft_sizes):
-            raise ConfigError("periods must be at least 1, fft_sizes multiples of 4 from 64 on")
+            raise ConfigError("periods must be at least 1, fft_sizes multiples of 4 and at least 64")
         edges = self.band_edges
         if len(edges) < 2 or list(edges) != sorted(edges) or edges[0] < 0 or edges[-1] > 1:
             raise ConfigError(f"band_edges must rise from 0 to 1, got {edges}")
@@ -64,7 +64,7 @@ class DiscriminatorConfig:
 
 
 class Discriminator(nn.Module):
-    """Several discriminators side by side, each with an opinion on another aspect of the same audio."""
+    """Several sub-discriminators, each judging another aspect of the same audio."""
 
     discriminators: Sequence[PeriodDiscriminator | SpectrumDiscriminator]
 
@@ -78,18 +78,18 @@ class Discriminator(nn.Module):
         self.discriminators = nn.ModuleList(parts)  # type: ignore[assignment]
 
     def views(self, audio: Tensor) -> list[Tensor]:
-        """What each part looks at, in float32, of ``audio`` [B, 1, T]: without DC, and of one peak."""
+        """The input of each sub-discriminator, in float32, from ``audio`` [B, 1, T] without DC and scaled to one peak."""
         audio = audio.float() - audio.float().mean(-1, keepdim=True)
         audio = PEAK * audio / (audio.abs().amax(-1, keepdim=True) + 1e-9)
         return [part.view(audio) for part in self.discriminators]
 
     def forward(self, views: Sequence[Tensor]) -> list[list[Tensor]]:
-        """For each part the outputs of all layers; the last one is the verdict, 1 for real."""
+        """For each sub-discriminator the outputs of all layers; the last is the verdict, 1 for real."""
         return [part(view) for part, view in zip(self.discriminators, views, strict=True)]
 
 
 class PeriodDiscriminator(nn.Module):
-    """Looks at every p-th sample: convolutions along time, never across the p columns."""
+    """Judges every p-th sample: convolutions run along time, never across the p columns."""
 
     def __init__(self, period: int, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class PeriodDiscriminator(nn.Module):
 
     def view(self, audio: Tensor) -> Tensor:
         """``audio`` [B, 1, T] as [B, 1, periods, p]."""
-        # As in the original, audio of whole periods gets one more.
+        # As in the original, audio that is a whole number of periods gets one more.
         missing = self.period - audio.shape[-1] % self.period
         padded = F.pad(audio, (0, missing), mode="reflect")
         return padded.view(*padded.shape[:2], -1, self.period)
@@ -115,7 +115,7 @@ class PeriodDiscriminator(nn.Module):
 
 
 class SpectrumDiscriminator(nn.Module):
-    """Looks at a complex spectrum, split into bands with layers of their own."""
+    """Judges a complex spectrum, split into bands that have their own layers."""
 
     def __init__(self, window_length: int, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class SpectrumDiscriminator(nn.Module):
         )
 
     def view(self, audio: Tensor) -> Tensor:
-        """Spectrum of ``audio`` [B, 1, T]: real and imaginary part [B, 2, frames, bins], one frame a hop."""
+        """The spectrum of ``audio`` [B, 1, T]: real and imaginary part [B, 2, frames, bins], one frame per hop."""
         hop = self.window_length // 4
         overlap = (self.window_length - hop) // 2
         padded = F.pad(audio, (overlap, overlap + -audio.shape[-1] % hop), mode="reflect")

@@ -1,4 +1,4 @@
-"""The audio that a run is fed: prepared, weighted, and joined by new tars while it goes on."""
+"""The audio of a run: prepared, weighted, and extended by new tars during the run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Feed:
         if config.data.begin_early:
             units = self._first(units)
         self._prepare([*units, *self.validation_units])
-        # A run that goes on keeps its order, in which crops are numbered.
+        # A resumed run keeps the order of its units, because it determines the numbers of the crops.
         order = {key: i for i, key in enumerate(known)}
         self._set_units(sorted(units, key=lambda u: order.get(u.key, len(order))))
         self._newer: list[Unit] = []
@@ -48,14 +48,14 @@ class Feed:
             self._scanner.start()
 
     def _first(self, units: list[Unit]) -> list[Unit]:
-        """What a run begins with: loose files, tars that were decoded before, one more if there are none."""
+        """The units to start with: loose files and tars already decoded; if there are none, one tar."""
         wait = [unit for unit in units if _is_tar(unit) and not self.store.holds(unit)]
         if len(wait) == len(units):
             del wait[:1]
         return self.fabric.broadcast([unit for unit in units if unit not in wait])  # type: ignore[no-any-return]
 
     def _prepare(self, units: list[Unit]) -> None:
-        """The first process of each machine decodes, the others wait."""
+        """The first process on each machine decodes, the others wait."""
         if self.fabric.local_rank == 0:
             self.store.prepare(units)
         self.fabric.barrier()
@@ -79,7 +79,7 @@ class Feed:
             )
 
     def batches(self, first_step: int) -> Iterator[Tensor]:
-        """This process's share of each batch [own, 1, T] from ``first_step`` on."""
+        """This process's share of each batch [share, 1, T] from ``first_step`` on."""
         size, rank, world = self.config.batch_size, self.fabric.global_rank, self.fabric.world_size
         if self.resident is not None:
             return self.resident.batches(self.config.seed, first_step, size, rank, world)
@@ -94,7 +94,7 @@ class Feed:
         )
 
     def some(self, first: int, n: int) -> Tensor:
-        """``n`` crops [n, 1, T] on the device that are in no batch, the same in every process."""
+        """``n`` crops [n, 1, T] on the device, none of them from a batch, the same in every process."""
         if self.resident is not None:
             return self.resident.gather(self.resident.places(self.config.seed + 1, first, n))
         crops = self._crops(self.config.seed + 1)
@@ -105,7 +105,7 @@ class Feed:
         return Crops(self.clips, self.probabilities, self.shape.sampling_rate, self.crop_length, seed)
 
     def validation(self) -> Crops | None:
-        """Crops to validate on, of validation data only."""
+        """Crops of the validation data."""
         clips = [clip for unit in self.validation_units for clip in self.store.load(unit)[0]]
         if not clips:
             return None
@@ -122,7 +122,7 @@ class Feed:
         return f"{len(self.clips)} clips, {hours:.2f} h decoded, {len(self.problems)} skipped; {pools}"
 
     def newer(self) -> list[Unit]:
-        """Units that came since the last call, decoded here."""
+        """Units that arrived since the last call, already decoded."""
         newer, self._newer = self._newer, []
         return newer
 
@@ -136,11 +136,11 @@ class Feed:
         sizes: dict[str, int] = {}
         while not self._closing.wait(self.config.data.rescan_seconds):
             for path, unit in self._new_tars(known):
-                # A tar that is still being copied grows, or does not end well.
+                # A tar that is still being copied grows, or its end is damaged.
                 size = path.stat().st_size
                 if sizes.get(str(path)) == size and not unit.problem:
                     self.store.prepare([unit])
-                    if self.config.data.resident:  # listened to here, not while the run waits
+                    if self.config.data.resident:  # measured here rather than while the run waits
                         for clip in self.store.load(unit)[0]:
                             measure(clip, self.shape.sampling_rate, self.crop_length)
                     known.add(unit.key)

@@ -1,7 +1,7 @@
-"""A step as one CUDA graph: recorded once, then launched as a whole.
+"""A step as one CUDA graph: captured once, then launched as a whole.
 
-A step of a small model is some thousand kernels of microseconds each; launched one by one from Python they take longer
-than they run.
+A step of a small model is about a thousand kernels of microseconds each. Launching them one by one from Python takes
+longer than running them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from torch import Tensor
 from dacodec.engine.recording import Device, Recording
 from dacodec.training.split import Outcome, Stage
 
-WARM_UP = (
-    3  # steps of a stage that run as they are, while cuDNN looks for kernels and optimisers make their states
-)
+# Ordinary steps at the start of a stage, while cuDNN searches kernels and optimisers create their states.
+WARM_UP = 3
 
 Compute = Callable[[Tensor, Tensor, Stage], Outcome]
 
 
 class Graphed:
-    """``compute`` of a stage: its first steps as they are, then from a recording. All of them are steps of the run."""
+    """``compute`` of a stage: the first steps directly, the rest from a recording. All of them are steps of the run."""
 
     def __init__(self, compute: Compute, device: Device) -> None:
         self.compute, self.device = compute, device
@@ -43,12 +42,12 @@ class Graphed:
         self.audio.copy_(audio)
         self.counts.copy_(n_quantizers)
         self.recording.replay()
-        # The next replay writes to the same memory. What the quantizer made is looked at before.
+        # The next replay overwrites this memory. The quantizer's result is read before then.
         report, quantized = self.recording.outcome
         return Outcome(dict(zip(report, self.table.clone().unbind(), strict=True)), quantized)
 
     def _step(self, stage: Stage) -> Outcome:
-        """The step with its report in one tensor too, which is copied at once."""
+        """The step, with its report also in a single tensor, which takes only one copy."""
         outcome = self.compute(self.audio, self.counts, stage)
         self.table = torch.stack(list(outcome.report.values()))
         return outcome

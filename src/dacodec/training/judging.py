@@ -1,4 +1,4 @@
-"""What the discriminators say of a batch, for both networks.
+"""The discriminators' verdict on a batch, for both networks.
 
 Shapes: B crops, T samples.
 """
@@ -29,9 +29,9 @@ class Verdict(NamedTuple):
 def judge(
     discriminator: Discriminator, real: Tensor, fake: Tensor, autocast: AbstractContextManager[None]
 ) -> Verdict:
-    """Judge ``real`` and ``fake``, both [B, 1, T], as one batch: half as many, larger operations.
+    """Judge ``real`` and ``fake``, both [B, 1, T], as one batch: half as many operations, each larger.
 
-    The gradients of the discriminators' weights and, if it wants some, those of ``fake`` come from the same pass.
+    The same pass yields the gradients of the discriminators' weights and, if it requires one, that of ``fake``.
     """
     with torch.no_grad():
         real_views = discriminator.views(real)

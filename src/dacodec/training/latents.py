@@ -1,4 +1,4 @@
-"""What is asked of the latents themselves, beside what the audio asks: to be where the codes are, and of variance 1.
+"""Extra gradients at the latents: towards their codes (commitment), and towards variance 1.
 
 Shapes: B batch, D latent dimension, F frames.
 """
@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-SHARPNESS = 2.0  # how soon the pull to variance 1 is whole: three quarters of it at a power of 1.6 or 0.6
+# Of the pull to variance 1, which reaches three quarters of its strength at a power of 1.6 or 0.6.
+SHARPNESS = 2.0
 
 
 @torch.no_grad()
@@ -23,18 +24,18 @@ def pulled(
     variance: float,
     mean: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The latents' ``gradient`` [B, D, F] with both pulls added, and what there is to tell of the latents.
+    """The latents' ``gradient`` [B, D, F] with both pulls added, and statistics of the latents for the log.
 
-    Commitment pulls towards what all codebooks together make of the latents, so that directions which no codebook
-    looks at fade. (The published one works within each codebook's space and knows nothing of them.)
+    Commitment pulls towards the latents as quantized by all codebooks together, so that directions that no codebook sees
+    fade. (The published loss works within each codebook's space and does not see them.)
 
-    Both pulls are measured by the norm of the batch's gradient, so they need no weights that fit the losses.
+    Both pulls are scaled by the norm of the batch's gradient, so they need no weights tuned to the losses.
 
     Args:
-        coded: what the codebooks make of ``latents``; None while they are not in use.
+        coded: the quantized ``latents``; None while the codebooks are not in use.
         whole: [B] bool, the items that use all codebooks.
-        commitment, variance: shares of the gradient's norm.
-        mean: of a tensor over all processes.
+        commitment, variance: strengths, as fractions of the gradient's norm.
+        mean: averages a tensor over all processes.
     """
     error = torch.zeros_like(latents) if coded is None else (latents - coded) * whole[:, None, None]
     squares = [x.square().mean() for x in (gradient, latents, error)]
@@ -48,5 +49,5 @@ def pulled(
     report = {"latents": power.sqrt()}
     if coded is not None:
         gradient = gradient + commitment * size / off.sqrt().clamp(min=1e-12) * error
-        report["error"] = off / full.clamp(min=1e-3) / power  # of the latents' power
+        report["error"] = off / full.clamp(min=1e-3) / power  # as a fraction of the latents' power
     return gradient, report

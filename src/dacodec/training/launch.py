@@ -1,4 +1,4 @@
-"""Where a run runs: its processes, its devices, its folder."""
+"""Starts a run: its processes, its devices, its folder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dacodec.training.config import CONFIG_FILE, TrainConfig, check_replaceable
 
 
 def launch(config: TrainConfig) -> Any:
-    """Lightning Fabric with all processes up, and PyTorch set as the config says.
+    """Lightning Fabric with all processes started, and PyTorch set up as configured.
 
     Raises:
-        ConfigError: for what is not installed, and batches that cannot be shared out.
+        ConfigError: if a package is missing, or batches cannot be divided among the processes.
     """
     try:
         from lightning_fabric import Fabric
@@ -42,22 +42,22 @@ def launch(config: TrainConfig) -> Any:
 
 
 def _set_up_cudnn(config: TrainConfig) -> None:
-    # All crops have one length, so it pays to look for the fastest convolutions.
+    # All crops have the same length, so it pays to search for the fastest convolutions.
     torch.backends.cudnn.benchmark = not config.deterministic
     torch.backends.cudnn.benchmark_limit = config.speed.cudnn_search
     if config.speed.tf32:
         torch.backends.cudnn.allow_tf32 = True
     elif config.precision == "bf16-mixed":
-        # What is left in float32 is meant so: the quantizer's projections decide about codes.
+        # What remains in float32 does so on purpose: the quantizer's projections decide the codes.
         torch.backends.cudnn.allow_tf32 = False
 
 
 def reserve(fabric: Any, folder: Path) -> TextIO | None:
-    """The run's folder, locked by the first process; all of them fail if it is not to be had.
+    """Lock the run's folder in the first process; all processes fail if it is not available.
 
     Raises:
         TrainingError: if another process trains there.
-        OutputError: if it cannot be written, or holds a config that a person wrote.
+        OutputError: if it cannot be written, or contains a config written by a person.
     """
     held: TextIO | None = None
     problem: Exception | None = None

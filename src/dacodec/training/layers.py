@@ -1,6 +1,6 @@
-"""The networks' layers computed otherwise: the same parameters under the same names, other kernels.
+"""The networks' layers with faster kernels: the same parameters under the same names.
 
-A layer is changed in place by giving it another class, before weight normalisation, which looks up ``forward`` there.
+A layer is changed in place by assigning another class, before weight normalisation, which looks up ``forward`` there.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from dacodec.training.discriminators import Discriminator
 
 
 class LastConv1d(nn.Conv1d):
-    """Through a two-dimensional convolution with channels last in memory; the result [B, C, T] lies as [B, T, C]."""
+    """Computed as a two-dimensional convolution with channels last; the result [B, C, T] is laid out as [B, T, C]."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight, stride, padding = _last(self.weight), (1, self.stride[0]), (0, int(self.padding[0]))
         y = F.conv2d(_last(x), weight, self.bias, stride, padding, (1, self.dilation[0]))
         return y.contiguous(memory_format=torch.channels_last)[
             :, :, 0
-        ]  # of one channel in, it is not by itself
+        ]  # needed explicitly for one input channel
 
 
 class LastConvTranspose1d(nn.ConvTranspose1d):
-    """As :class:`LastConv1d`."""
+    """Like :class:`LastConv1d`."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         weight, stride, padding = _last(self.weight), (1, self.stride[0]), (0, int(self.padding[0]))
@@ -39,7 +39,7 @@ class LastConvTranspose1d(nn.ConvTranspose1d):
 
 
 class LastConv2d(nn.Conv2d):
-    """With the weight's channels last in memory, which the result follows."""
+    """With the weight's channels last in memory; the result has the same layout."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight.contiguous(memory_format=torch.channels_last)
@@ -47,7 +47,7 @@ class LastConv2d(nn.Conv2d):
 
 
 class FusedSnake(Snake):
-    """Through the Triton kernels, on a GPU."""
+    """Computed by the Triton kernels, on a GPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         from dacodec.training.snake import fused_snake
@@ -69,10 +69,10 @@ LAST: dict[type, type] = {
 
 
 def speed_up(model: DacModel, judge: Discriminator | None, config: SpeedConfig, device: torch.device) -> None:
-    """Change both networks' layers as ``config`` says; the quantizer's, few and exact, stay as they are.
+    """Change the layers of both networks as configured. The quantizer's stay as they are: they are few and must be exact.
 
     Raises:
-        ConfigError: if Snake cannot be fused for want of Triton.
+        ConfigError: if fused Snake needs Triton and it is missing.
     """
     kinds = dict(LAST) if config.channels_last else {}
     if config.fused_snake and device.type == "cuda":
@@ -96,7 +96,7 @@ def _check_triton() -> None:
 
 
 def _in_float32(layer: nn.Module) -> None:
-    """Whatever autocast says."""
+    """Run ``layer`` in float32, regardless of autocast."""
 
     def forward(self: Any, x: Tensor, *more: Any) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):

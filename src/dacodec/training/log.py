@@ -1,4 +1,4 @@
-"""What a run tells: a line of JSON a step, TensorBoard, and a progress bar or plain lines."""
+"""The output of a run: one line of JSON per step, TensorBoard, and a progress bar or plain lines."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SECONDS_BETWEEN_LINES = 20.0
 
 
 class RunLog:
-    """The log of one run, written by its first process alone.
+    """The log of a run, written only by its first process.
 
     Args:
-        first_step: lines of this step and later ones, of a run that was killed after its last checkpoint, go.
+        first_step: lines of this step and later ones, left by a run killed after its last checkpoint, are removed.
     """
 
     def __init__(self, folder: Path, first_step: int, tensorboard: bool) -> None:
@@ -61,7 +61,7 @@ class RunLog:
             self.say(text)
 
     def event(self, step: int, name: str, values: Mapping[str, Any]) -> None:
-        """A line that is not of a step: validation, codebook usage, new data."""
+        """A line about something other than a step: validation, codebook usage, new data."""
         self._file.write(json.dumps({"step": step, "event": name, **values}) + "\n")
         self._file.flush()
         self.say(f"step {step} {name}: " + "  ".join(f"{k} {_short(v)}" for k, v in values.items()))
@@ -71,7 +71,7 @@ class RunLog:
                     self._board.add_scalar(f"{name}/{key}", value, step)
 
     def audio(self, step: int, name: str, samples: Tensor, sampling_rate: int) -> None:
-        """A clip [T], to listen to and to look at."""
+        """A clip [T], as audio and spectrogram."""
         if self._board is None:
             return
         self._board.add_audio(name, samples[None], step, sampling_rate)
@@ -102,8 +102,8 @@ def _drop_steps_from(path: Path, first_step: int) -> None:
         try:
             row = json.loads(line)
         except ValueError:
-            continue  # cut off by the kill
-        # Events are of the moment before their step.
+            continue  # cut off when the run was killed
+        # Events belong to the moment before their step.
         if row["step"] < first_step + ("event" in row):
             kept.append(line + "\n")
     with new_file(path, overwrite=True) as file:

@@ -1,7 +1,7 @@
-"""A training run from its config to its last weights: one process, several, or several machines.
+"""A training run from its config to its final weights: one process, several, or several machines.
 
-Every ``log_steps`` steps the run pauses for what needs an answer from the device or agreement of all processes:
-losses are read and checked, the clock is looked at, checkpoints are written, new data is taken in.
+Every ``log_steps`` steps the run pauses for everything that needs an answer from the device or agreement among
+processes: it reads and checks the losses, looks at the clock, writes checkpoints and takes in new data.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from dacodec.training.timing import Clock, StopSignals
 from dacodec.training.validation import Validator
 from dacodec.training.weight_norm import folded_state
 
-SCALED_CROPS = 16  # that a model is started in scale on
+SCALED_CROPS = 16  # for scaled initialisation
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Result:
     """How a run ended.
 
     Args:
-        model: folder with the last weights.
-        step: the next step, if it went on.
-        audio_seconds: of audio seen.
+        model: folder with the final weights.
+        step: the next step, if the run continued.
+        audio_seconds: seconds of audio seen.
         reason: why it ended.
     """
 
@@ -55,15 +55,15 @@ class Result:
 
 
 def fit(config: TrainConfig) -> Result:
-    """Train as ``config`` says; goes on where the run in ``config.out`` stands, if there is one.
+    """Train as configured, resuming the run in ``config.out`` if there is one.
 
     SIGTERM and SIGINT end the run cleanly, with everything saved.
 
     Raises:
         ConfigError: for settings that contradict each other or this machine.
-        TrainingError: if a loss is not a number, the run in the folder is of another shape, or another process
-            is training in the folder.
-        OutputError: if the folder cannot be written, or the run's files would replace those it begins from.
+        TrainingError: if a loss is not finite, the run in the folder has another shape, or another process is training
+            in the folder.
+        OutputError: if the folder cannot be written, or the run would overwrite the files that it starts from.
     """
     begin = time.monotonic()
     fabric = launch(config)
@@ -81,7 +81,7 @@ def fit(config: TrainConfig) -> Result:
 
 
 class _Run:
-    """Everything that a run holds."""
+    """Everything that belongs to a run."""
 
     def __init__(self, fabric: Any, config: TrainConfig, begin: float) -> None:
         self.fabric, self.config = fabric, config
@@ -123,7 +123,7 @@ class _Run:
 
     @property
     def _parts(self) -> dict[str, Any]:
-        """What has a state, by its name in a checkpoint."""
+        """Everything stateful, by its name in a checkpoint."""
         parts = {"model": self.model, "average": self.average, "care": self.care, "reports": self.reports}
         parts |= {"discriminator": self.judge} if self.judge else {}
         return parts | self.training_step.optimizers | self.training_step.parts
@@ -131,7 +131,7 @@ class _Run:
     def _restore(self, stored: dict[str, Any]) -> None:
         if stored["config"] != _shape(self.shape) or stored.get("parts") != sorted(self._parts):
             raise TrainingError(
-                f"the run in {self.out} is of another shape than its config now says; give another out"
+                f"the run in {self.out} has another shape than the config; choose another out"
             )
         for name, part in self._parts.items():
             part.load_state_dict(stored[name])
@@ -141,7 +141,7 @@ class _Run:
         clock = Clock()
         loader = feed.batches(self.step)
         progress, minutes, reason, new_data = self._look(stop)
-        if reason:  # a run that was at its end already
+        if reason:  # the run had already ended
             self._save()
         while not reason:
             self._next_step(loader, progress)
@@ -159,14 +159,14 @@ class _Run:
         return Result(self.out / LIGHT_FOLDER, self.step, samples / self.shape.sampling_rate, reason)
 
     def _look(self, stop: StopSignals) -> tuple[float, float, str, list[Unit]]:
-        """The first process's progress, minutes, reason to stop and new data: clocks differ, steps may not."""
+        """The first process's progress, minutes, reason to stop and new data: clocks differ, but steps must not."""
         budget = self.budget
         reason = f"stopped by {stop.received}" if stop.received else budget.reason_to_stop(self.step)
         seen = (budget.progress(self.step), budget.minutes(), reason, self.feed.newer())
         return self.fabric.broadcast(seen)  # type: ignore[no-any-return]
 
     def _next_step(self, loader: Iterator[Tensor], progress: float) -> None:
-        """One step, and what follows from it for the average and the codebooks."""
+        """One step, then the average of the weights and the codebooks."""
         config, fabric = self.config, self.fabric
         self.care.fit_if_due(self.step, progress)
         factor = self._set_learning_rates(progress)
@@ -207,7 +207,7 @@ class _Run:
         return self.feed.batches(self.step)
 
     def _report(self, clock: Clock, progress: float) -> None:
-        """Read the losses of the last steps, check and log them."""
+        """Read, check and log the losses of the last steps."""
         rows = self.reports.read(self.step)
         audio = len(rows) * self.config.batch_size * self.feed.crop_length / self.shape.sampling_rate
         speed = audio / clock.lap()
@@ -255,6 +255,6 @@ class _Run:
 
 
 def _shape(config: DacConfig) -> dict[str, Any]:
-    """The config as plain values, without what Hugging Face keeps beside it."""
+    """The config as plain values, without Hugging Face's additional keys."""
     values = {f.name: getattr(config, f.name) for f in fields(DacConfig) if f.name != "extra"}
     return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}

@@ -1,4 +1,4 @@
-"""What the networks are trained to make small. Names and weights of the generator's losses live here alone.
+"""The losses. The names and weights of the generator's losses are defined only here.
 
 Shapes: B batch, T samples.
 
@@ -17,18 +17,18 @@ from dacodec.errors import ConfigError
 from dacodec.model.quantizer import Quantized
 from dacodec.spectra import MEL_FLOOR, MEL_SCALES, complex_spectrum, mel_spectrum
 
-# What a discriminator made of one batch: for each of its parts the outputs of all layers, the last one the verdict.
+# A discriminator's output for a batch: for each sub-discriminator the outputs of all layers, the last one the verdict.
 Judgement = Sequence[Sequence[Tensor]]
 
-WAVE_WINDOWS = (2048, 512)  # of the complex spectra; samples; those that a crop is too short for are left out
-QUIET = 1e-3  # mean magnitude under which errors count no more
+WAVE_WINDOWS = (2048, 512)  # samples, of the complex spectra; windows longer than a crop are left out
+QUIET = 1e-3  # mean magnitude below which relative errors stop growing
 
 
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the generator's losses; the defaults are those of the released models.
 
-    ``loud`` and ``wave`` are of the split step (``dacodec.training.split``), which weights by shares if it balances.
+    ``loud`` and ``wave`` belong to the split step (``dacodec.training.split``), which uses shares instead when it balances.
     """
 
     mel: float = 15.0
@@ -40,7 +40,7 @@ class LossWeights:
     codebook: float = 1.0
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Weighted sum of ``losses``, by name; those left out count nothing.
+        """Weighted sum of ``losses``, by name; missing ones are ignored.
 
         Raises:
             ConfigError: for a loss that has no weight.
@@ -53,10 +53,10 @@ class LossWeights:
 
 
 def mel_losses(fake: Tensor, real: Tensor, sampling_rate: int) -> dict[str, Tensor]:
-    """The mel distance of audio [B, T], plain and with weight on what is loud.
+    """The mel distance of audio [B, T], plain (``mel``) and weighted towards loud bins (``loud``).
 
-    The plain distance's gradient is one over the magnitude, so bins that are hardly heard have nine tenths of it
-    (docs/training.md). ``loud`` weights each bin by the root of the original's magnitude, 1 in an item's mean.
+    The gradient of the plain distance is one over the magnitude, so nine tenths of it come from bins that are hardly
+    audible (docs/log.md). ``loud`` weights each bin by the root of the original's magnitude, with mean 1 per item.
     """
     plain, loud = [], []
     for window_length, n_mels in MEL_SCALES:
@@ -72,14 +72,14 @@ def mel_losses(fake: Tensor, real: Tensor, sampling_rate: int) -> dict[str, Tens
 
 
 def wave_loss(fake: Tensor, real: Tensor) -> Tensor:
-    """How far audio [B, T] is off in waveform and complex spectra: mean absolute errors relative to the original's.
+    """The error of audio [B, T] in waveform and complex spectra: mean absolute errors relative to the original.
 
-    It asks for the phase, of which the mel distance says nothing; without it voices buzz.
+    It covers the phase, which the mel distance ignores; without it voices buzz.
     """
     terms = [_relative((fake - real).abs(), real.abs())]
     for window_length in (w for w in WAVE_WINDOWS if w <= real.shape[-1]):
         a, b = (complex_spectrum(x, window_length, window_length // 4) for x in (fake, real))
-        # The root of the square with a little added: the absolute value has no gradient where both agree.
+        # The root of the square plus a small constant, because the absolute value has no gradient where both agree.
         distance = torch.view_as_real(a - b).square().sum(-1).add(1e-10).sqrt()
         terms.append(_relative(distance, b.abs()))
     return torch.stack(terms).mean()
@@ -90,7 +90,7 @@ def _relative(error: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def quantizer_losses(quantized: Quantized) -> dict[str, Tensor]:
-    """Commitment and codebook loss: each item's over the codebooks that it uses, then the batch's mean."""
+    """Commitment and codebook loss: per item over the codebooks that it uses, then averaged over the batch."""
     used = quantized.used[:, : quantized.commitment_loss.shape[1]]
     return {
         "commitment": (quantized.commitment_loss * used).sum(1).mean(),
@@ -99,7 +99,7 @@ def quantizer_losses(quantized: Quantized) -> dict[str, Tensor]:
 
 
 def discriminator_loss(real: Judgement, fake: Judgement) -> Tensor:
-    """Least squares: verdicts on real audio towards 1, on generated audio towards 0 (arXiv 1611.04076)."""
+    """Least squares: pushes verdicts on real audio towards 1, on generated audio towards 0 (arXiv 1611.04076)."""
     terms = [
         (1 - r[-1].float()).square().mean() + f[-1].float().square().mean()
         for r, f in zip(real, fake, strict=True)
@@ -108,13 +108,13 @@ def discriminator_loss(real: Judgement, fake: Judgement) -> Tensor:
 
 
 def adversarial_loss(fake: Judgement) -> Tensor:
-    """Least squares: the generator wants verdicts of 1 on what it made."""
+    """Least squares: pushes verdicts on generated audio towards 1."""
     terms = [(1 - part[-1].float()).square().mean() for part in fake]
     return torch.stack(terms).sum()
 
 
 def feature_loss(real: Judgement, fake: Judgement) -> Tensor:
-    """Feature matching: mean absolute difference of every layer's outputs but the verdicts (arXiv 1910.06711)."""
+    """Feature matching: mean absolute difference of the outputs of all layers except the verdicts (arXiv 1910.06711)."""
     terms = [
         (f - r.detach()).abs().mean(dtype=torch.float32)
         for r_part, f_part in zip(real, fake, strict=True)

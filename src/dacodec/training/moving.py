@@ -1,7 +1,7 @@
-"""Codes as moving averages of the latents that they are found for, instead of being trained by gradients.
+"""Codes as moving averages of the latents assigned to them, instead of being trained by gradients.
 
-A chain of nine projections and codebooks that gradients train at a high rate runs away within some tens of steps; codes
-that only follow cannot.
+At a high learning rate, gradients make a chain of nine projections and codebooks diverge within tens of steps. Moving
+averages cannot diverge.
 
 Shapes: B batch, N codebooks, K codes in each, F frames, d codebook dimension.
 
@@ -17,14 +17,14 @@ from torch import Tensor
 
 from dacodec.model.quantizer import Quantized, ResidualVectorQuantizer
 
-FEW = 0.05  # a code that is found less often than this a step stays where it is
+FEW = 0.05  # a code assigned less often than this per step stays where it is
 
 
 class MovingCodes:
-    """How often each code is found, and the sum of what it is found for, both averaged over steps.
+    """How often each code is assigned, and the sum of its latents, both averaged over steps.
 
     Args:
-        total: of a tensor over all processes.
+        total: sums a tensor over all processes.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class MovingCodes:
 
     @torch.no_grad()
     def reset(self, rows: Sequence[Tensor] | None = None) -> None:
-        """Forget what was before the codes, or ``rows`` of each codebook, were set to what they are."""
+        """Start afresh after the codes, or ``rows`` of each codebook, were set from outside."""
         for k, weight in enumerate(self.codebooks):
             at = slice(None) if rows is None else rows[k]
             self.counts[k, at] = 1.0
@@ -51,8 +51,8 @@ class MovingCodes:
         """Move the codes towards the means of a batch.
 
         Args:
-            pace: a scalar on the device, 0 to 1: the batch's weight in the averages. 0 leaves everything as it is,
-                whatever the latents are.
+            pace: a scalar on the device, 0 to 1: the batch's weight in the averages. With 0 nothing changes, whatever
+                the latents are.
         """
         n, _, dim = self.sums.shape
         batch, _, frames = quantized.audio_codes.shape

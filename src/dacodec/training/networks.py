@@ -1,4 +1,4 @@
-"""The networks of a run, new or from weights, and the step that trains them."""
+"""The networks of a run, new or from existing weights, and the step that trains them."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from dacodec.training.weight_norm import add_weight_norm, load_folded
 def make_networks(
     config: TrainConfig, stored: dict[str, Any] | None
 ) -> tuple[DacModel, Discriminator | None]:
-    """Model and discriminator as a run begins with them, without weight normalisation.
+    """The initial model and discriminator of a run, without weight normalisation.
 
     Args:
-        stored: the checkpoint that the run goes on from, whose weights are loaded later.
+        stored: the checkpoint that the run resumes from, whose weights are loaded later.
 
     Raises:
-        ConfigError: if nothing says what shape they are of.
-        OutputError: if the run would replace what it begins from.
+        ConfigError: if their shape is not given.
+        OutputError: if the run would overwrite what it starts from.
     """
-    torch.manual_seed(config.seed)  # of the initial weights; nothing later draws from it
+    torch.manual_seed(config.seed)  # for the initial weights only
     model: DacModel
     if config.init and stored is None:
         refuse_same_file(config.init, Path(config.out) / LIGHT_FOLDER)
@@ -45,7 +45,7 @@ def make_networks(
     elif stored is not None:
         model = DacModel(DacConfig.from_dict(stored["config"])).train()
     else:
-        raise ConfigError("give the shape of a new model, or init to begin from one")
+        raise ConfigError("set model to the shape of a new model, or init to start from an existing one")
     if config.discriminator is None:
         return model, None
     judge = Discriminator(config.discriminator)
@@ -55,7 +55,7 @@ def make_networks(
 
 
 def _initialise(judge: Discriminator, config: TrainConfig) -> None:
-    """From the file that the config names, or from the one beside the model, if there is any."""
+    """Load the file named in the config, or the one beside the model if there is one."""
     path = config.init_discriminator
     if path == "auto":
         beside = Path(config.init) / DISCRIMINATOR_FILE if config.init else None
@@ -66,14 +66,14 @@ def _initialise(judge: Discriminator, config: TrainConfig) -> None:
         refuse_same_file(path, Path(config.out) / LIGHT_FOLDER / DISCRIMINATOR_FILE)
         shape, tensors = load_discriminator(Path(path))
         if shape != judge.config:
-            raise ConfigError(f"the discriminator in {path} has the shape {shape}; set discriminator to it")
+            raise ConfigError(f"the discriminator in {path} has the shape {shape}; set discriminator to this")
         load_folded(judge, tensors, path)
 
 
 def make_step(
     fabric: Any, config: TrainConfig, model: DacModel, judge: Discriminator | None
 ) -> TrainingStep | SplitStep:
-    """The step that the config asks for; both networks get weight normalisation and go to the device."""
+    """The step named in the config. Both networks get weight normalisation and move to the device."""
     speed_up(model, judge, config.speed, fabric.device)
     for network in (model, judge):
         if network is not None:
@@ -87,7 +87,7 @@ def make_step(
         fabric.device.type,
         torch.bfloat16,
         enabled=config.precision == "bf16-mixed",
-        cache_enabled=not graph,  # a graph must not keep what was cast outside of it
+        cache_enabled=not graph,  # a graph must not use casts cached outside of it
     )
     if config.step == "published":
         return published_step(fabric, config, model, judge, autocast)

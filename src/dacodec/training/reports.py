@@ -1,4 +1,4 @@
-"""What the steps report, kept on the device until it is time to look at it."""
+"""The reports of the steps, kept on the device until they are read."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dacodec.errors import TrainingError
 
 
 class Reports:
-    """The reports of the steps since the last look.
+    """The reports of the steps since the last reading.
 
     Args:
-        max_skipped: so many steps in a row may be skipped.
+        max_skipped: how many steps in a row may be skipped.
     """
 
     def __init__(self, fabric: Any, max_skipped: int) -> None:
         self.fabric = fabric
         self.max_skipped = max_skipped
-        self.skipped = 0  # in all
+        self.skipped = 0  # in total
         self._in_a_row = 0
         self._reports: list[dict[str, Tensor]] = []
         self._rates: list[float] = []
@@ -31,16 +31,16 @@ class Reports:
         self._rates.append(learning_rate_factor)
 
     def read(self, next_step: int) -> list[dict[str, Any]]:
-        """A row for each step since the last look and before ``next_step``: the mean over all processes.
+        """A row for each step since the last reading and before ``next_step``: the mean over all processes.
 
         Raises:
-            TrainingError: if something is not a number, or was not for too many steps in a row.
+            TrainingError: if a value is not finite, or was not for too many steps in a row.
         """
         reports, rates, self._reports, self._rates = self._reports, self._rates, [], []
         names = list(dict.fromkeys(name for report in reports for name in report))
         nothing = torch.full((), -1.0, device=self.fabric.device)
         table = torch.stack([torch.stack([r.get(n, nothing).float() for n in names]) for r in reports])
-        values = self.fabric.all_reduce(table, reduce_op="mean").tolist()  # the one wait for the device
+        values = self.fabric.all_reduce(table, reduce_op="mean").tolist()  # the only wait for the device
         rows = []
         for i, (report, row) in enumerate(zip(reports, values, strict=True)):
             step = next_step - len(reports) + i
@@ -55,7 +55,7 @@ class Reports:
         return rows
 
     def _checked(self, losses: dict[str, float], step: int) -> dict[str, Any]:
-        """The losses that are numbers, and how many steps were skipped, if some may be."""
+        """The losses that are finite, and the number of skipped steps if skipping is allowed."""
         bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
         if bad and not self.max_skipped:
             raise TrainingError(f"{_first(bad)} at step {step}; {_REMEDY}")

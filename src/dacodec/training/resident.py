@@ -1,12 +1,12 @@
-"""All audio on the device as one tensor of 16-bit samples, from which a step's crops are gathered.
+"""All audio on the device as one tensor of 16-bit samples, from which the crops of a step are gathered.
 
-Decoded, augmented and copied crop by crop, audio cannot keep up with a step of 15 ms. Ten hours at 44.1 kHz are 3 GB, and
-where a crop begins and how loud it is are a few numbers.
+Decoding, augmenting and copying crop by crop cannot keep up with a step of 15 ms. Ten hours at 44.1 kHz are 3 GB, and the
+start and level of a crop are only a few numbers.
 
-What a batch is made of depends on the seed, the step and the list of clips alone, so a position in the data is a number,
-as with ``dacodec.training.crops``.
+A batch depends only on the seed, the step and the list of clips, so the position in the data is a number, as in
+``dacodec.training.crops``.
 
-Shapes: B crops, T samples a crop.
+Shapes: B crops, T samples per crop.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dacodec.audio import Samples, loudness_gain
 from dacodec.errors import ConfigError
 from dacodec.training.clips import Clip
 
-GRID = 1024  # samples between the places that are looked at for sound
-SALIENT_POWER = 1e-4  # mean square of a crop, its clip at LOUDNESS_LUFS; quieter ones are not drawn
+GRID = 1024  # samples between the possible starts that are tested for salience
+SALIENT_POWER = 1e-4  # least mean square of a crop, with its clip at LOUDNESS_LUFS
 LOUDNESS_LUFS = -16.0  # of a clip
-AHEAD = 64  # steps whose places are copied to the device at once
+AHEAD = 64  # steps whose places are copied to the device together
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class ResidentConfig:
     """Audio on the device.
 
     Args:
-        gb: at most so many gigabytes of it, two bytes a sample.
-        gain_share: of the crops that get another level, so that the model knows quiet sounds too.
-        gain_db: the levels, from and to.
-        mixed_share: of the crops that a second one is mixed into, as the data has few sounds at a time.
-        mixed_db: its level, from and to.
+        gb: maximum size in gigabytes, at two bytes per sample.
+        gain_share: fraction of the crops whose level is changed, so that the model learns quiet sounds too.
+        gain_db: lowest and highest change.
+        mixed_share: fraction of the crops with a second one mixed in, because the data rarely has several sounds at once.
+        mixed_db: its lowest and highest level.
     """
 
     gb: float = 8.0
@@ -51,10 +51,10 @@ class ResidentConfig:
 
 
 class Places(NamedTuple):
-    """Where crops are, and what they are multiplied by; the second one is mixed into the first."""
+    """The starts and gains of crops; the second crop is mixed into the first."""
 
     starts: Tensor  # [..., B, 2] int64, samples
-    gains: Tensor  # [..., B, 2], 0 for no second crop; negative ones turn the polarity
+    gains: Tensor  # [..., B, 2], 0 for no second crop; negative gains invert the polarity
 
 
 class Resident:
@@ -65,7 +65,7 @@ class Resident:
         length: of a crop, in samples.
 
     Raises:
-        ConfigError: if they do not fit, or were not decoded.
+        ConfigError: if the clips do not fit, or were not decoded.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Resident:
         lengths = np.array([max(clip.length, length) for clip in clips])  # short ones end in silence
         if 2 * lengths.sum() > config.gb * 1e9:
             raise ConfigError(
-                f"{2 * lengths.sum() / 1e9:.1f} GB of audio are more than data.resident.gb; raise it, or leave "
+                f"{2 * lengths.sum() / 1e9:.1f} GB of audio exceed data.resident.gb; raise it, or leave "
                 "data.resident out"
             )
         self.config, self.length, self.device = config, length, device
@@ -93,14 +93,14 @@ class Resident:
             self.audio[begin : begin + clip.length] = torch.from_numpy(np.array(clip.stored())).to(device)
         measured = [measure(clip, sampling_rate, length) for clip in clips]
         self.gains = np.array([m.gain for m in measured])
-        self.ends = begins + lengths - length  # the last start of a crop in each clip
+        self.ends = begins + lengths - length  # last possible start of a crop in each clip
         counts = np.array([len(m.starts) for m in measured])
         self.starts = np.concatenate([begin + m.starts for begin, m in zip(begins, measured, strict=True)])
         self.counts, self.first = counts, np.cumsum(counts) - counts
         self._offsets = torch.arange(length, device=device)
 
     def places(self, seed: int, step: int, batch_size: int) -> Places:
-        """The whole batch of ``step``, on the CPU."""
+        """The places of the whole batch of ``step``, on the CPU."""
         config, random = self.config, np.random.default_rng([seed, step])
         at = random.random((batch_size, 2)) * self.edges[-1]
         clips = np.minimum(np.searchsorted(self.edges, at, "right"), len(self.edges) - 1)
@@ -124,7 +124,7 @@ class Resident:
     def batches(
         self, seed: int, first_step: int, batch_size: int, rank: int = 0, world_size: int = 1
     ) -> Iterator[Tensor]:
-        """This process's share of each batch [own, 1, T] from ``first_step`` on."""
+        """This process's share of each batch [share, 1, T] from ``first_step`` on."""
         own = batch_size // world_size
         while True:
             ahead = [self.places(seed, step, batch_size) for step in range(first_step, first_step + AHEAD)]
@@ -136,15 +136,15 @@ class Resident:
 
 
 class Measured(NamedTuple):
-    """What is known of a clip once it was listened to."""
+    """What measuring a clip determines."""
 
-    gain: float  # that its stored samples are multiplied by
-    starts: NDArray[np.int64]  # where in it crops may start
+    gain: float  # factor for its stored samples
+    starts: NDArray[np.int64]  # where crops may start
 
 
-@cache  # a run that takes in new clips keeps what it knows of the others
+@cache  # when new clips arrive, the others need not be measured again
 def measure(clip: Clip, sampling_rate: int, length: int) -> Measured:
-    """The gain that brings a clip to one loudness, or to full scale if that is less, and its salient places."""
+    """The gain that brings a clip to LOUDNESS_LUFS, or to full scale if that is less, and where it is salient."""
     samples = clip.samples(sampling_rate)
     gain = loudness_gain(samples[None], sampling_rate, LOUDNESS_LUFS)
     gain = min(gain, 1.0 / max(1e-9, float(np.abs(samples).max())))
@@ -152,7 +152,7 @@ def measure(clip: Clip, sampling_rate: int, length: int) -> Measured:
 
 
 def salient_starts(samples: Samples, size: int, length: int) -> NDArray[np.int64]:
-    """Where in a clip [T] of ``size`` samples, silence at its end included, crops begin that are not too quiet."""
+    """Where in a clip [T] of ``size`` samples (including silence at its end) crops start that are not too quiet."""
     energy = np.zeros(size + 1)
     np.cumsum(np.square(samples, dtype=np.float64), out=energy[1 : len(samples) + 1])
     energy[len(samples) + 1 :] = energy[len(samples)]

@@ -1,7 +1,7 @@
-"""A start in scale: once, on real audio, every convolution of a new model is scaled to outputs of variance 1.
+"""Scaled initialisation: once, on real audio, every convolution of a new model is scaled to outputs of variance 1.
 
-PyTorch's own start makes latents of about 0.02 and audio of next to nothing, and the first hundreds of steps go into
-growing them.
+PyTorch's initialisation gives latents of about 0.02 and almost no audio, and the first hundreds of steps are spent on
+making them larger.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from torch import Tensor, nn
 from dacodec.model import DacModel
 from dacodec.model.layers import ResidualUnit
 
-BRANCH = 0.3  # deviation of what a residual unit adds: three of them grow the variance by a quarter
+# Standard deviation of a residual branch's output: three of them increase the variance by a quarter.
+BRANCH = 0.3
 
 
 @torch.no_grad()
 def start_in_scale(model: DacModel, audio: Tensor) -> None:
-    """Scale the weights of a model without weight normalisation; ``audio`` [B, 1, T] is some of the data.
+    """Scale the weights of a model without weight normalisation, using ``audio`` [B, 1, T] from the data.
 
-    Standard deviations on that audio are then 1 after every convolution, ``BRANCH`` at the end of a residual unit's
-    branch, and the audio's own at the end. Biases become 0.
+    On that audio the standard deviation is then 1 after every convolution, ``BRANCH`` at the end of a residual branch,
+    and that of the audio at the output. Biases become 0.
     """
     wanted = {
         conv: 1.0

@@ -1,4 +1,4 @@
-"""What changes over a run, and when the run ends."""
+"""Learning rates over a run, and when the run ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dacodec.training.config import TrainConfig
 
 
 def learning_rate_factor(step: int, progress: float, config: TrainConfig) -> float:
-    """What the learning rates are multiplied by; ``progress`` is the share of the run that is done."""
+    """The factor on the learning rates; ``progress`` is the fraction of the run that is done."""
     schedule = config.schedule
     warmup = min(1.0, (step + 1) / schedule.warmup_steps) if schedule.warmup_steps else 1.0
     if schedule.decay == "exponential":
@@ -21,15 +21,14 @@ def learning_rate_factor(step: int, progress: float, config: TrainConfig) -> flo
 
 
 class Budget:
-    """Steps and minutes that a run may take, and how far it is.
+    """The steps and minutes that a run may take, and its progress.
 
-    With ``steps`` a run has its length, and ``max_minutes`` is what this process may take of it. Without, the run is
-    as long as ``max_minutes``, whichever processes work on it; so one that was killed goes on where its learning rate
-    was, for the minutes that are left.
+    With ``steps`` the length of the run is fixed, and ``max_minutes`` limits this process. Without, ``max_minutes`` is the
+    length of the run across all processes, so a killed run resumes at its learning rate with the minutes that are left.
 
     Args:
-        begin: ``time.monotonic()`` when this process began.
-        spent: minutes of the processes before, of a run that goes on.
+        begin: ``time.monotonic()`` at the start of this process.
+        spent: minutes taken by earlier processes of a resumed run.
     """
 
     def __init__(self, config: TrainConfig, begin: float, spent: float) -> None:
@@ -41,13 +40,13 @@ class Budget:
         return self.spent + (time.monotonic() - self.begin) / 60
 
     def progress(self, step: int) -> float:
-        """Share of the run that is done before ``step``, by steps or by the clock, whichever is further."""
+        """Fraction of the run that is done before ``step``, by steps or by the clock, whichever is larger."""
         by_steps = step / self.steps if self.steps else 0.0
         by_clock = self.minutes() / self.max_minutes if self.max_minutes else 0.0
         return min(1.0, max(by_steps, by_clock))
 
     def reason_to_stop(self, step: int) -> str:
-        """Empty while there is none."""
+        """The reason to stop now; empty if there is none."""
         if self.steps is not None and step >= self.steps:
             return f"{self.steps} steps done"
         if self.max_minutes is not None and self.minutes() >= self.max_minutes:

@@ -1,8 +1,8 @@
 """Snake as one Triton kernel forward and one backward.
 
-Written out, x + sin²(αx) / α reads and writes activations eight times a pass, which is most of what a small model's
-pass does. The kernels take [B, C, T] in either memory order, channels first or last, compute in float32 and write in
-the input's type.
+As separate operations, x + sin²(αx) / α reads and writes activations eight times, which takes most of the time of a
+small model's pass. The kernels take [B, C, T] in either memory order, channels first or last, compute in float32 and
+return the input's type.
 
 Importing this needs Triton.
 """
@@ -17,14 +17,14 @@ import triton.language as tl
 from torch import Tensor
 
 TILE = 2048  # values that a program holds at once
-PROGRAMS = 2048  # along time, for the backward pass: each leaves a sum of its own
+PROGRAMS = 2048  # along time in the backward pass; each writes its own sum
 
 
 @triton.jit
 def _tile(
     rows, length, channels, first, stride_b, stride_t, stride_c, ROWS: tl.constexpr, CHANNELS: tl.constexpr
 ):
-    """Offsets of the tile [ROWS, CHANNELS] that begins at row ``first``, and which of it is inside. Rows are B * T."""
+    """Offsets of the tile [ROWS, CHANNELS] that starts at row ``first``, and a mask of what is inside. Rows are B * T."""
     row = first + tl.arange(0, ROWS)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     item = (row // length).to(tl.int64)
@@ -46,7 +46,7 @@ def _forward(x_at, alpha_at, y_at, rows, length, channels, stride_b, stride_t, s
 
 @triton.jit
 def _backward(x_at, alpha_at, dy_at, dx_at, sums_at, rows, length, channels, stride_b, stride_t, stride_c, ROWS: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
-    """dx, and each program's part of the gradient of α: sums [programs, C], so that no two write to one place."""
+    """dx, and each program's part of the gradient of α: sums [programs, C], so that no two programs write to one place."""
     total = tl.zeros((CHANNELS,), tl.float32)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     alpha = tl.load(alpha_at + channel, mask=channel < channels, other=1.0).to(tl.float32)[None, :]
@@ -86,18 +86,18 @@ class _Snake(torch.autograd.Function):
 
 
 def _is_channels_last(x: Tensor) -> bool:
-    """Whether [B, C, T] lies in memory as [B, T, C]."""
+    """Whether [B, C, T] is laid out in memory as [B, T, C]."""
     return x.transpose(1, 2).is_contiguous() and not x.is_contiguous()
 
 
 def _blocks(x: Tensor) -> dict[str, int]:
-    """The tile's shape: long where memory is."""
+    """The shape of a tile: longest along the contiguous axis."""
     channels = min(triton.next_power_of_2(x.shape[1]), 128 if _is_channels_last(x) else 4)
     return {"ROWS": TILE // channels, "CHANNELS": channels}
 
 
 def _launch(x: Tensor) -> tuple[dict[str, int], tuple[int, int]]:
-    """What the kernels ask of the shape, in their order, and how many tiles there are along time and across channels."""
+    """The kernels' shape arguments, in their order, and the number of tiles along time and across channels."""
     batch, channels, length = x.shape
     blocks = _blocks(x)
     shape = {"rows": batch * length, "length": length, "channels": channels}
@@ -107,6 +107,6 @@ def _launch(x: Tensor) -> tuple[dict[str, int], tuple[int, int]]:
 
 
 def fused_snake(x: Tensor, alpha: Tensor) -> Tensor:
-    """x + sin²(αx) / α of ``x`` [B, C, T] with ``alpha`` [1, C, 1], in the type and memory order of ``x``."""
+    """x + sin²(αx) / α for ``x`` [B, C, T] and ``alpha`` [1, C, 1], in the type and memory order of ``x``."""
     y: Tensor = _Snake.apply(x, alpha)
     return y

@@ -1,13 +1,13 @@
-"""Which recordings there are to train on: in folders, globs and tar files, each in a named pool.
+"""The recordings to train on: in folders, globs and tar files, each in a named pool.
 
 A source is a path, or ``POOL=path``, which puts everything there into one pool; ``builtin`` is ten seconds of speech
-that come with the package, to try things out (``./builtin`` is a folder of that name). Without a name, a table
-``files.tsv`` beside the files (columns ``file`` and ``pool``, and perhaps ``split`` and ``source_rate``) names each
-file's pool; without a table it is the name of the file's folder. Rows of another split are left out, so that what is
-kept for validation is never trained on by mistake. A file's own rate may say nothing of its bandwidth (Opus is always
-decoded at 48 kHz); ``source_rate`` is that of the sound it was made from.
+included in the package, to try things out (``./builtin`` is a folder of that name). If no pool is named, a table
+``files.tsv`` beside the files (columns ``file`` and ``pool``, optionally ``split`` and ``source_rate``) names the pool of
+each file; without a table it is the name of the file's folder. Rows of another split are left out, so that validation
+data is never trained on by mistake. The rate of a file may say nothing about its bandwidth (Opus always decodes to
+48 kHz); ``source_rate`` is that of the original recording.
 
-No torch here: processes that decode start faster without it.
+torch is not imported, so that decoding processes start faster.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Recording:
 
     pool: str
     path: str  # of the file, or of the tar
-    member: str  # its name within the tar; empty for a loose file
+    member: str  # name within the tar; empty for a loose file
     offset: int  # of its content within the file at ``path``
     size: int  # bytes
-    source_rate: int = 0  # Hz, of the sound it was made from; 0 if nobody says
+    source_rate: int = 0  # Hz, of the original recording; 0 if unknown
 
     @property
     def name(self) -> str:
@@ -53,7 +53,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Unit:
-    """Recordings that are decoded, kept and picked up together: a tar, or the loose files of one source."""
+    """Recordings that are decoded, stored and loaded together: a tar, or the loose files of one source."""
 
     origin: str
     recordings: tuple[Recording, ...]
@@ -75,7 +75,7 @@ def find_units(sources: Sequence[str], split: str = "train") -> list[Unit]:
     """The units of ``sources``, in a fixed order.
 
     Raises:
-        InputError: if a source that is no pattern is not there.
+        InputError: if a source that is not a pattern does not exist.
     """
     units = []
     for source in sources:
@@ -86,7 +86,7 @@ def find_units(sources: Sequence[str], split: str = "train") -> list[Unit]:
             pattern = glob.escape(str(CLIPS))
         paths = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207  # patterns may be absolute
         if not paths and not glob.has_magic(pattern):
-            raise InputError(f"there is no {pattern} to train on; correct data.sources")
+            raise InputError(f"{pattern} does not exist; correct data.sources")
         units += [_tar_unit(path, pool, split) for path in paths if path.suffix == ".tar"]
         loose = [r for path in paths if path.suffix != ".tar" for r in _loose(path, pool, split)]
         if loose:
@@ -128,7 +128,7 @@ def _loose(path: Path, pool: str, split: str) -> Iterator[Recording]:
 
 
 def _is_hidden(place: Path) -> bool:
-    """Whether a file or a folder that it lies in is hidden, below what was named."""
+    """Whether a file, or a folder between it and the source, is hidden."""
     return any(part.startswith(".") for part in place.parts if part != "..")
 
 
@@ -138,7 +138,7 @@ class _Row(NamedTuple):
 
 
 def _row_of(file: Path, table: dict[str, _Row] | None, pool: str) -> _Row | None:
-    """What is known of a file; None if it is not to be used."""
+    """The facts about a file; None if it is not to be used."""
     if file.suffix.lower() not in AUDIO_SUFFIXES:
         return None
     if table is None:

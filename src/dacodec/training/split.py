@@ -1,8 +1,8 @@
 """A training step whose backward pass is cut at the generated audio and at the latents.
 
-At the audio the losses' gradients are balanced, at the latents commitment and scale are added; each in units of the
-gradient that is there. Nothing in a step makes the processor wait for the device, and nothing but the stage makes
-Python branch, so a stage can be one CUDA graph.
+At the audio the gradients of the losses are balanced; at the latents the pulls of commitment and variance are added, each
+relative to the gradient there. A step never waits for the device, and Python branches only on the stage, so a stage can
+be one CUDA graph.
 
 Shapes: B crops, T samples, D latent dimension, F frames.
 """
@@ -29,15 +29,15 @@ from dacodec.training.usual import UsualNorm
 
 
 class Stage(NamedTuple):
-    """What a step does."""
+    """What a step does at this point of the run."""
 
-    quantizes: bool  # or the decoder hears the latents as they are
+    quantizes: bool  # if not, the decoder gets the unquantized latents
     judges: bool  # the discriminators learn
-    listens: bool  # the generator listens to them
+    listens: bool  # the generator learns from them
 
 
 class Outcome(NamedTuple):
-    """What comes of a step."""
+    """The result of a step."""
 
     report: dict[str, Tensor]
     quantized: Quantized | None
@@ -53,7 +53,7 @@ class Trained:
         self.norm = UsualNorm(fabric.device, config.usual_norms or torch.inf)
         self.rate = torch.tensor(
             config.learning_rate, device=fabric.device
-        )  # a tensor: a graph reads it anew
+        )  # a tensor, so that a graph reads the current value
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=self.rate,
@@ -65,25 +65,25 @@ class Trained:
         self.optimizer.register_load_state_dict_post_hook(self._keep_rate)
 
     def _keep_rate(self, optimizer: Any) -> None:
-        """What was loaded brought a learning rate of its own, on the CPU."""
+        """Restore the learning-rate tensor, which loading a state replaces by a value on the CPU."""
         for group in optimizer.param_groups:
             group["lr"] = self.rate
 
     @torch.no_grad()
     def update(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """One step, unless a gradient is not finite; the gradients' norm, and whether it was made."""
+        """One update, skipped if a gradient is not finite. Returns the norm of the gradients, and whether they were finite."""
         gradients = average(self.fabric, gradients)
         norm, finite = self.norm.clip(gradients, self.max_norm)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
-        # The fused optimiser looks at this by itself, without anyone waiting for the device.
+        # The fused optimiser reads this on the device, so nothing has to wait for it.
         self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
         self.optimizer.step()
         return norm, finite
 
 
 def average(fabric: Any, gradients: Sequence[Tensor]) -> list[Tensor]:
-    """The mean of gradients over all processes."""
+    """Gradients averaged over all processes."""
     if fabric.world_size == 1:
         return list(gradients)
     mean = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
@@ -95,7 +95,7 @@ class SplitStep:
     """Updates both networks for one batch.
 
     Args:
-        fabric: Lightning Fabric; launched, and with nothing set up.
+        fabric: Lightning Fabric, launched but with nothing set up.
         model: on the device, weight-normalised or not.
     """
 
@@ -120,7 +120,7 @@ class SplitStep:
         self.pace = torch.zeros((), device=device)
         self.progress = -1.0
         self.quantized: list[Quantized] = []  # of the last step
-        self.run: Callable[[Tensor, Tensor, Stage], Outcome] = self.compute  # or what runs it as a graph
+        self.run: Callable[[Tensor, Tensor, Stage], Outcome] = self.compute  # or as a graph
 
     @property
     def optimizers(self) -> dict[str, torch.optim.AdamW]:
@@ -129,7 +129,7 @@ class SplitStep:
 
     @property
     def parts(self) -> dict[str, Any]:
-        """What a step remembers, by name, each with ``state_dict`` and ``load_state_dict``."""
+        """The stateful parts of a step, by name, each with ``state_dict`` and ``load_state_dict``."""
         found = {"codes": self.codes, "generator_norm": self.generator.norm}
         found |= {"balancer": self.balancer} if self.balancer else {}
         return found | ({"discriminator_norm": self.judge.norm} if self.judge else {})
@@ -151,7 +151,7 @@ class SplitStep:
         return Stage(known, bool(self.judge) and judges, bool(self.judge) and judges and listens)
 
     def _set_progress(self, progress: float) -> None:
-        """What changes over a run, on the device."""
+        """Write the values that change over a run to the device."""
         if progress == self.progress:
             return
         self.progress = progress
@@ -191,7 +191,7 @@ class SplitStep:
         return Outcome(report, Quantized(*(x.detach() for x in quantized)) if quantized else None)
 
     def _at_the_audio(self, real: Tensor, fake: Tensor, stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
-        """The gradient with respect to the generated audio [B, 1, T]; the discriminators learn on the way."""
+        """The gradient with respect to the generated audio [B, 1, T]; the discriminators are updated along the way."""
         leaf = fake.detach().requires_grad_()
         losses = mel_losses(leaf[:, 0], real[:, 0], self.model.config.sampling_rate)
         losses["wave"] = wave_loss(leaf[:, 0], real[:, 0])
@@ -211,7 +211,7 @@ class SplitStep:
         return torch.stack([by_name[name] * g for name, g in gradients.items()]).sum(0), report
 
     def _judged(self, real: Tensor, leaf: Tensor, listens: bool) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """What the discriminators make of the audio: its gradient, if anyone listens; they are updated."""
+        """Update the discriminators. Returns the gradient of the audio from them, if the generator learns from it."""
         assert self.judge is not None
         assert self.discriminator is not None
         one_pass = self.config.one_pass
@@ -261,5 +261,5 @@ class SplitStep:
 
 
 def _gradient(x: Tensor) -> Tensor:
-    """Zeros if there is none: unquantized, a trained quantizer gets none."""
+    """The gradient of ``x``, or zeros: a trained quantizer has none while latents are not quantized."""
     return torch.zeros_like(x) if x.grad is None else x.grad

@@ -1,9 +1,9 @@
-"""One training step of the generator and the discriminator, in full.
+"""The published training step of generator and discriminator, in full.
 
 Shapes: B crops, T samples, K codebooks.
 
-Nothing here makes the processor wait for the device: losses come back as tensors, and random numbers are drawn
-from the seed and the number of the step. So a step can be repeated, and many are under way at once.
+Nothing here waits for the device: losses are returned as tensors, and random numbers follow from the seed and the number
+of the step. So a step can be repeated, and many can be in flight at once.
 
 Source: arXiv 2306.06546; the order of the two updates is the original's.
 """
@@ -25,7 +25,7 @@ from dacodec.training.losses import adversarial_loss, discriminator_loss, featur
 
 
 class Autoencoder(nn.Module):
-    """The model as training calls it. Convolutions may run in bfloat16, the quantizer never."""
+    """The model as used in training. Convolutions may run in bfloat16, the quantizer never."""
 
     def __init__(self, model: DacModel, autocast: torch.autocast) -> None:
         super().__init__()
@@ -33,9 +33,9 @@ class Autoencoder(nn.Module):
         self.autocast = autocast
 
     def forward(self, audio: Tensor, n_quantizers: Tensor, quantize: bool = True) -> tuple[Tensor, Quantized]:
-        """Audio [B, 1, T] with ``n_quantizers`` [B] codebooks to audio, and what the quantizer did.
+        """Audio [B, 1, T], coded with ``n_quantizers`` [B] codebooks, and the result of the quantizer.
 
-        Without ``quantize`` the decoder hears the latents as they are.
+        Without ``quantize`` the decoder gets the unquantized latents.
         """
         with self.autocast:
             latents = self.model.encoder(audio)
@@ -44,7 +44,7 @@ class Autoencoder(nn.Module):
         if not quantize:
             heard = (
                 latents.float() + 0 * heard
-            )  # every parameter keeps a gradient, which several processes need
+            )  # every parameter must get a gradient when there are several processes
         with self.autocast:
             generated = self.model.decoder(heard)
         return generated.float(), quantized
@@ -65,8 +65,8 @@ class TrainingStep:
 
     Args:
         fabric: Lightning Fabric; averages gradients over processes.
-        generator, discriminator: what ``fabric.setup`` made of them, and their optimisers.
-        judge: the discriminator itself, which the generator's losses ask without any averaging of gradients.
+        generator, discriminator: as returned by ``fabric.setup``, with their optimisers.
+        judge: the bare discriminator, with which the generator's losses are computed without averaging gradients.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class TrainingStep:
         self.autocast = autocast
         self.quantize = True
         self.codes = None  # gradients train them
-        self.parts: dict[str, Any] = {}  # it remembers nothing
+        self.parts: dict[str, Any] = {}  # it has no state
         self.quantized: list[Quantized] = []  # of the last step's parts
 
     @property
@@ -113,7 +113,7 @@ class TrainingStep:
         if learns:
             self.discriminator_optimizer.zero_grad()
             for part, last in _marked_last(parts):
-                # Several parts are reconstructed again below, so that only one at a time is held in memory.
+                # With several parts, each is reconstructed again below, so that only one at a time is in memory.
                 with torch.set_grad_enabled(n_parts == 1):
                     attempt = self._attempt(*part)
                 loss = self._discriminator_loss(attempt)
@@ -152,7 +152,7 @@ class TrainingStep:
 
     def _discriminator_loss(self, attempt: _Attempt) -> Tensor:
         assert self.discriminator is not None
-        # Real and generated audio as one batch: half as many, larger operations.
+        # Real and generated audio as one batch: half as many operations, each larger.
         both = [
             torch.cat([r, f.detach()]) for r, f in zip(attempt.real_views, attempt.fake_views, strict=True)
         ]
@@ -171,7 +171,7 @@ class TrainingStep:
         if not listens:
             return losses
         assert self.judge is not None
-        self.judge.requires_grad_(False)  # spares the gradients of its weights, a third of its backward pass
+        self.judge.requires_grad_(False)  # saves the gradients of its weights, a third of its backward pass
         with self.autocast:
             with torch.no_grad():
                 on_real = self.judge(attempt.real_views)
@@ -190,7 +190,7 @@ class TrainingStep:
 def published_step(
     fabric: Any, config: TrainConfig, model: DacModel, judge: Discriminator | None, autocast: torch.autocast
 ) -> TrainingStep:
-    """The step of these networks, which are weight-normalised and on the device, with optimisers of its own."""
+    """The step for these networks, which must be weight-normalised and on the device; creates the optimisers."""
     generator = Autoencoder(model, autocast)
     optimizer = _optimizer(generator, config.generator_optimizer, fabric.device)
     generator, optimizer = fabric.setup(generator, optimizer)
@@ -221,7 +221,7 @@ def draw_codebooks(
 ) -> Tensor:
     """Quantizer dropout of step ``number``: how many codebooks each crop of this process uses.
 
-    Drawn for the whole batch, so that a crop's number does not depend on the number of processes.
+    Drawn for the whole batch, so that the result does not depend on the number of processes.
     """
     random = torch.Generator().manual_seed(seed * 1_000_003 + number)
     drops = torch.rand(batch_size, generator=random) < dropout

@@ -1,4 +1,4 @@
-"""When a run does what, and when it was asked to end."""
+"""What a run does when, and signals that ask it to end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Clock:
-    """When things were last done."""
+    """Remembers when things were last done."""
 
     def __init__(self) -> None:
         self._lap = time.monotonic()
@@ -21,7 +21,7 @@ class Clock:
         return max(1e-9, self._lap - before)
 
     def due(self, what: str, every_minutes: float, now_minutes: float) -> bool:
-        """Whether it is time again; ``now_minutes`` is the first process's, so that all agree."""
+        """Whether ``what`` is due again; ``now_minutes`` comes from the first process, so that all agree."""
         if now_minutes - self._done.setdefault(what, now_minutes) < every_minutes:
             return False
         self._done[what] = now_minutes
@@ -36,7 +36,7 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():  # Python allows it there only
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._remember)
         return self
@@ -47,5 +47,5 @@ class StopSignals:
 
     def _remember(self, number: int, frame: Any) -> None:
         if self.received:
-            raise KeyboardInterrupt  # asked twice: at once
+            raise KeyboardInterrupt  # second request: end at once
         self.received = signal.Signals(number).name

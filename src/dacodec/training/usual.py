@@ -1,7 +1,7 @@
-"""Gradients clipped at a multiple of their usual norm, and steps skipped whose gradients are no numbers.
+"""Clips gradients at a multiple of their usual norm, and skips steps whose gradients are not finite.
 
-The usual norm is a moving average, so no bound has to be found that fits losses, width and batch. All of it stays on
-the device, as a CUDA graph needs.
+The usual norm is a moving average, so no bound has to be tuned to losses, width and batch. Everything stays on the
+device, as a CUDA graph requires.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-MEMORY = 0.02  # weight of a step in what is usual
-OUTLIER = 1.5  # a step counts for at most so many times the bound
+MEMORY = 0.02  # weight of a step in the moving average
+OUTLIER = 1.5  # a step counts as at most this multiple of the bound
 
 
 class UsualNorm:
-    """The usual norm of one network's gradients; 0 is none yet.
+    """The usual norm of one network's gradients; 0 means none yet.
 
     Args:
-        times: the bound, in usual norms.
+        times: the bound, as a multiple of the usual norm.
     """
 
     def __init__(self, device: torch.device, times: float) -> None:
@@ -28,10 +28,10 @@ class UsualNorm:
 
     @torch.no_grad()
     def clip(self, gradients: Sequence[Tensor], max_norm: float = torch.inf) -> tuple[Tensor, Tensor]:
-        """Scale ``gradients`` in place; their norm before, and whether all were finite (a bool on the device).
+        """Clip ``gradients`` in place. Returns their norm before, and whether all were finite (a bool on the device).
 
         Args:
-            max_norm: a bound beside the usual one.
+            max_norm: an additional, fixed bound.
         """
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
         finite = norm.isfinite()

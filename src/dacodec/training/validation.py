@@ -1,4 +1,4 @@
-"""A quick look at how a run does: the mel distance of a few fixed crops of validation data."""
+"""Validation during a run: the mel distance of a few fixed crops of validation data."""
 
 from __future__ import annotations
 

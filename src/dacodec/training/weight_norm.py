@@ -1,6 +1,6 @@
-"""Weight normalisation during training, as in the original; files and inference know plain weights only.
+"""Weight normalisation during training, as in the original; files and inference use only plain weights.
 
-Without it and with Adam the gain of some thirty layers can run away within a few steps (docs/log.md).
+Without it, with Adam, the gain of some thirty layers can explode within a few steps (docs/log.md).
 
 Source: arXiv 1602.07868.
 """
@@ -21,7 +21,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.ConvTranspose1d, nn.Conv2d)
 
 
 def add_weight_norm(network: nn.Module) -> None:
-    """Give every convolution's weight a magnitude and a direction of its own; the weight stays what it is."""
+    """Split the weight of every convolution into magnitude and direction, without changing its value."""
     for module in list(network.modules()):
         if isinstance(module, _CONVOLUTIONS):
             weight_norm(module)
@@ -34,10 +34,10 @@ def folded_state(network: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def set_weight(layer: nn.Module, weight: Tensor) -> None:
-    """Give a layer this weight, whether or not it is weight-normalised."""
+    """Set the weight of a layer, whether or not it is weight-normalised."""
     if is_parametrized(layer, "weight"):
-        # Written in place: assigning to layer.weight gives its parameters other memory, which optimisers, averages
-        # and the hooks that exchange gradients between processes do not notice.
+        # Written in place: assigning to layer.weight gives its parameters new memory, which optimisers, averages and
+        # the hooks that exchange gradients between processes do not notice.
         magnitude, direction = layer.get_submodule("parametrizations.weight").parameters()
         magnitude.copy_(torch.norm_except_dim(weight, 2, 0))
         direction.copy_(weight)
@@ -64,7 +64,7 @@ def load_folded(network: nn.Module, tensors: Mapping[str, Tensor], where: str = 
     if wrong:
         raise CheckpointError(
             f"{where} do not fit this network: {wrong[:4]}{' and more' if len(wrong) > 4 else ''} "
-            "are missing, unexpected or of another shape; train with the shape that they were made with"
+            "are missing, unexpected or of another shape; train with the shape that they were made for"
         )
     for name, parameter in parameters.items():
         value = tensors[name].to(parameter)
@@ -75,7 +75,7 @@ def load_folded(network: nn.Module, tensors: Mapping[str, Tensor], where: str = 
 
 
 def _plain_parameters(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters by the names that they have without weight normalisation."""
+    """Parameters by their names without weight normalisation."""
     parameters = {n: p.data for n, p in network.named_parameters() if ".parametrizations." not in n}
     for name, module in network.named_modules():
         if is_parametrized(module, "weight"):

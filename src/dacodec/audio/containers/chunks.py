@@ -69,9 +69,9 @@ def find_audio(source: Source, chunking: Chunking, audio: bytes, *describing: by
         _fill(source, size, chunking.multiple)
     if found is None:
         kind = "sound" if audio == b"SSND" else "data"
-        raise AudioError(f"it has no {kind} chunk: its header is all there is, or damaged")
+        raise AudioError(f"it has no {kind} chunk: it ends after its header, or is damaged")
     if describing[0] not in descriptions:
-        raise AudioError("nothing tells its format before its audio; save it to a file, if this is a pipe")
+        raise AudioError("its format does not come before its audio; if this is a pipe, save it to a file")
     return Found(*found, descriptions)
 
 

@@ -130,7 +130,7 @@ class Library:
     def _function(self, name: str, result: object, *arguments: object) -> ctypes._NamedFuncPointer:
         function = getattr(self._dll, f"dac_{name}", None)
         if function is None:
-            raise EngineError("the native engine was built from other sources; install dacodec again")
+            raise EngineError("the native engine was built from a different source; install dacodec again")
         function.restype, function.argtypes = result, arguments
         return function
 
@@ -158,7 +158,7 @@ def load_library(target: str | None = None) -> Library:
 def _load(target: str | None) -> Library:
     if not is_built():
         raise EngineError(
-            "the native engine was not built, for want of a C++ compiler; install one (g++ or clang++) and "
+            "the native engine was not built because there was no C++ compiler; install g++ or clang++ and "
             "install dacodec again, or use engine='torch'"
         )
     best = Library(library_path("generic")).best_target().decode()

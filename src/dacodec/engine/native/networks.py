@@ -40,7 +40,7 @@ class Network:
         """States [B, bytes] for :meth:`push` to write to: initial ones, or a copy of ``before``."""
         if before is not None:
             # By NumPy, in this thread: PyTorch would use its own threads, which spin for milliseconds after
-            # their work and would take the processor from the team's.
+            # their work and would keep the cores from the team's.
             return torch.from_numpy(before.numpy().copy())
         states = torch.empty(n_rows, self._library.state_bytes(self._handle), dtype=torch.uint8)
         for state in states:

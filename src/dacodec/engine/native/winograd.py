@@ -1,7 +1,7 @@
 """The matrices of Winograd's minimal filtering F(m, r), from their points, in fractions.
 
 m outputs of a filter of r taps are ``A' [(G g) * (B' x)]``, with N = m + r - 1 products in the middle. This is the
-transpose of Toom and Cook's way to multiply two polynomials: evaluate both at N points (infinity is the leading
+transpose of the Toom-Cook method for multiplying two polynomials: evaluate both at N points (infinity is the leading
 coefficient), multiply the values, interpolate. docs/engine.md explains it from the beginning.
 
 Source: Winograd, Arithmetic Complexity of Computations (1980); Lavin and Gray, arXiv 1509.09308.

@@ -1,14 +1,14 @@
-"""The codec as classes of Hugging Face's ``transformers`` 4.56 or newer: for programs that want its own types.
+"""The codec as classes of Hugging Face's ``transformers`` 4.56 or newer, for programs that need its types.
 
 from dacodec.integrations.transformers import register
 register()
 AutoModel.from_pretrained("descript/dac_44khz")  # dacodec.integrations.transformers.DacModel, a transformers.DacModel
 
-The classes here are subclasses of transformers' own of the same names, so that they pass wherever those do (Dia's
+The classes here are subclasses of transformers' own of the same names, so they are accepted wherever those are (Dia's
 processor, Trainer, PEFT, accelerate), with this package's layers, masks and corrections inside. Code that does not
-need that is better served by ``dacodec.DacModel``, which wants no transformers.
+need that is better served by ``dacodec.DacModel``, which does not need transformers.
 
-Importing this does nothing yet; the classes are made at first use, when transformers is imported.
+Importing this module does nothing yet. The classes are created on first use, when transformers is imported.
 """
 
 from __future__ import annotations
@@ -38,16 +38,18 @@ __all__ = ["AudioPiece", "AudioStreamer", "DacConfig", "DacFeatureExtractor", "D
 
 
 def register(engine: str = "auto") -> None:
-    """From now on transformers' Auto classes give ours for models of type "dac". Doing it again changes the engine.
+    """Make transformers' Auto classes return ours for models of type "dac". A second call changes the engine.
 
-    That is AutoConfig, AutoModel, AutoModelForAudioTokenization, AutoFeatureExtractor and AutoProcessor, and saved
-    processors that hold a DAC, such as Dia's. Models that have only parts of a DAC in them, as Xcodec and Higgs Audio's
-    tokenizer, are as they were: see :class:`DacConfig`. ``transformers.DacModel`` by name stays transformers' own.
+    This concerns AutoConfig, AutoModel, AutoModelForAudioTokenization, AutoFeatureExtractor and AutoProcessor, and saved
+    processors that contain a DAC, such as Dia's. Models that contain only parts of a DAC, such as Xcodec and Higgs
+    Audio's tokenizer, are left alone: see :class:`DacConfig`. The name ``transformers.DacModel`` still means
+    transformers' own class.
 
     Args:
-        engine: ``"auto"`` runs the encoder and the decoder natively where that gives what PyTorch would (float32 on the
-            CPU, without gradients, hooks, other layers, compilation and the like), and else by PyTorch; ``"torch"`` is
-            always PyTorch; ``"native"`` says why where it cannot be native. ``model.engine`` sets it for one model.
+        engine: ``"auto"`` runs the encoder and the decoder natively where the result is that of PyTorch (float32 on the
+            CPU, without gradients, hooks, replaced layers, compilation and the like), and otherwise in PyTorch;
+            ``"torch"`` always uses PyTorch; ``"native"`` raises with the reason where it cannot run natively.
+            ``model.engine`` sets it for one model.
 
     Raises:
         DacodecError: if transformers is not installed.
@@ -62,8 +64,8 @@ def _import(name: str) -> Any:
     except ImportError as error:
         raise DacodecError("transformers is not installed: pip install transformers") from error
     module = import_module(f"{__name__}.{name}")
-    # Some of its modules, when imported, put a copy of transformers in place of itself; whoever had set something on
-    # the module before, or does it afterwards to the one that it has, would be alone with that.
+    # Importing some of its modules replaces the module transformers by a copy. Attributes set on the old one, before or
+    # after, would be visible only there.
     sys.modules["transformers"] = transformers
     return module
 

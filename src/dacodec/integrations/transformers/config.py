@@ -1,4 +1,4 @@
-"""The config in transformers' form: mutable, with whatever else users put into it."""
+"""The config in transformers' form: mutable, with any additional attributes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class DacConfig(TheirConfig):
 
     A stored hop_length that contradicts them, as in the released 24 kHz model, is corrected with a warning.
 
-    If ``upsampling_ratios`` are given and are not the downsampling ratios reversed, this is not the config of
-    a DAC but of a part of another model (Xcodec, Higgs Audio's tokenizer): it becomes transformers' own
-    config, which makes transformers' own model.
+    If ``upsampling_ratios`` are given and are not the downsampling ratios reversed, the config is not that of a
+    DAC but of a part of another model (Xcodec, Higgs Audio's tokenizer). It becomes transformers' own config, which
+    creates transformers' own model.
 
     Raises:
         ConfigError: for values that are not valid for a DAC model.
@@ -51,7 +51,7 @@ class DacConfig(TheirConfig):
 
     @classmethod
     def of(cls, config: core.DacConfig | PretrainedConfig) -> DacConfig:
-        """``config`` itself if it is of this class, else its values: of dacodec's config, or of transformers' own.
+        """``config`` itself if it is of this class, otherwise its values: those of dacodec's or transformers' config.
 
         Raises:
             ConfigError: if it is not the config of a DAC.

@@ -1,4 +1,4 @@
-"""Codes of several signals to audio, in a thread of its own."""
+"""Decodes several signals in a separate thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_TOGETHER = 32  # steps of the model
 
 
 class AudioPiece(NamedTuple):
-    """The next audio of one of the sequences that are generated."""
+    """The next audio of one of the generated sequences."""
 
     audio: Samples  # float32 [C, T]
     sampling_rate: int
@@ -31,7 +31,7 @@ class Signal(NamedTuple):
     """The next codes of a signal."""
 
     codes: Codes  # [1, K, F]
-    is_whole: bool  # nothing comes after them
+    is_whole: bool  # these are the last
 
 
 class Decoding:
@@ -72,7 +72,7 @@ class Decoding:
             raise self._error
 
     def abandon(self, error: BaseException) -> None:
-        """No more codes come, because of ``error``, which is raised after the audio so far."""
+        """End the signals because of ``error``, which is raised after the audio so far."""
         self._jobs.end(error)
 
     def _run(self) -> None:
@@ -102,7 +102,7 @@ class Decoding:
             raise failed
 
     def _waiting(self) -> Iterator[list[Signal]]:
-        """The queued codes, all that wait at once: when late, take larger steps, which cost less."""
+        """All queued codes at once: when decoding is late, larger steps cost less."""
         while (item := self._jobs.receive()) is not None:
             jobs, failed = [item[0]], None
             while item is not None and failed is None and len(jobs) < _MOST_TOGETHER:

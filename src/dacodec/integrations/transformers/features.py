@@ -14,14 +14,14 @@ from dacodec.checkpoint.configs import CONFIG_FILE, PREPROCESSOR_FILE, mend
 from dacodec.checkpoint.sources import builtin_folder
 from dacodec.integrations.transformers.config import DacConfig
 
-# What of a caller's keywords says where files are.
+# The caller's keywords that say where files are.
 WHERE = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
 class DacFeatureExtractor(TheirExtractor):
-    """``transformers.DacFeatureExtractor`` that checks the audio, and takes tensors, as ``dacodec``'s does.
+    """``transformers.DacFeatureExtractor`` that checks the audio and takes tensors, like ``dacodec``'s.
 
-    Loaded beside a model, its rate and hop are the model's.
+    If it is loaded from a model's folder, its rate and hop are the model's.
 
     Raises:
         ConfigError: for values that no DAC model can have.
@@ -45,7 +45,7 @@ class DacFeatureExtractor(TheirExtractor):
         self.plain()
 
     def plain(self) -> core.DacFeatureExtractor:
-        """``dacodec``'s, for the same model.
+        """``dacodec``'s extractor for the same model.
 
         Raises:
             ConfigError: for values that no DAC model can have.
@@ -77,7 +77,7 @@ class DacFeatureExtractor(TheirExtractor):
 
 
 def stored_config(source: Any, **where: Any) -> dict[str, Any]:
-    """What a config.json in the same place says; nothing if there is none."""
+    """The contents of a config.json in the same place; empty if there is none."""
     try:
         values: dict[str, Any] = PretrainedConfig.get_config_dict(source, **where)[0]
         return values
@@ -86,7 +86,7 @@ def stored_config(source: Any, **where: Any) -> dict[str, Any]:
 
 
 def _values_of(config: dict[str, Any]) -> dict[str, Any]:
-    """What the config of a DAC says of the extractor."""
+    """The extractor's values according to the config of a DAC."""
     if config.get("model_type") != "dac":
         return {}
     ours = DacConfig.from_dict({name: value for name, value in config.items() if name != "hop_length"})

@@ -1,4 +1,4 @@
-"""The model: transformers' surface, with this package's network inside."""
+"""The model: transformers' interface, with this package's network inside."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from dacodec.model.layers import Snake
 class DacModel(core.DacModel, TheirModel):
     """``transformers.DacModel`` with the network, the masks and the corrections of ``dacodec.DacModel``.
 
-    Everything that transformers' superclasses do with files, devices and training is theirs. State-dict keys are the
-    same, and :meth:`encode`, :meth:`decode` and a call take a ``padding_mask`` besides.
+    Files, devices and training work as in transformers' superclasses. State-dict keys are the same; :meth:`encode`,
+    :meth:`decode` and a call also take a ``padding_mask``.
 
     Args:
         config: ours, transformers' own or ``dacodec``'s.
@@ -49,10 +49,10 @@ class DacModel(core.DacModel, TheirModel):
 
     def __init__(self, config: Any) -> None:
         config = DacConfig.of(config)
-        config._attn_implementation = "eager"  # whatever was asked for: there is no attention
+        config._attn_implementation = "eager"  # in any case: there is no attention
         PreTrainedModel.__init__(self, config)
         self.geometry = Geometry(config.plain())
-        _ = self.geometry.encoder, self.geometry.decoder  # worked out now, since torch.compile cannot
+        _ = self.geometry.encoder, self.geometry.decoder  # computed now, because torch.compile cannot
         self.encoder = Encoder(self.geometry)
         self.quantizer = ResidualVectorQuantizer(self.geometry.config)
         self.decoder = Decoder(self.geometry)
@@ -74,10 +74,10 @@ class DacModel(core.DacModel, TheirModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers. Built-in models have their names here too, and ``"builtin"``.
+        """As in transformers; also takes ``"builtin"`` and the names of built-in models.
 
-        ``attn_implementation`` is ignored, since there is no attention. Weights that were saved while they were
-        normalised are folded.
+        ``attn_implementation`` is ignored, since there is no attention. Weights saved while weight-normalised are
+        folded.
         """
         source = _folder_of(pretrained_model_name_or_path)
         wants_info = kwargs.pop("output_loading_info", False)
@@ -90,7 +90,7 @@ class DacModel(core.DacModel, TheirModel):
 
     @classmethod
     def of(cls, model: TheirModel) -> DacModel:
-        """transformers' own ``model`` as one of ours, with the same tensors."""
+        """transformers' own ``model`` as an instance of this class, sharing its tensors."""
         with torch.device("meta"):
             ours = cls(model.config)
         ours.load_state_dict(model.state_dict(), assign=True)
@@ -102,7 +102,7 @@ class DacModel(core.DacModel, TheirModel):
         return super()._from_config(DacConfig.of(config), **kwargs)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """As the original ends up with; see ``dacodec.model``."""
+        """Initialise as the original ends up doing; see ``dacodec.model``."""
         if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d, nn.Embedding)):
             module.reset_parameters()
             core.initialise(module)
@@ -127,11 +127,11 @@ class DacModel(core.DacModel, TheirModel):
         apply_weight_norm(self)
 
     def remove_weight_norm(self) -> None:
-        """Undo :meth:`apply_weight_norm`, keeping what was learnt."""
+        """Undo :meth:`apply_weight_norm`, keeping the trained weights."""
         remove_weight_norm(self)
 
     def enable_input_require_grads(self) -> None:
-        """For checkpointing by re-entrance when the first layers are frozen, as with adapters."""
+        """Needed for re-entrant checkpointing when the first layers are frozen, as with adapters."""
         self._require_grads_hook = self.encoder.conv1.register_forward_hook(
             lambda module, inputs, output: output.requires_grad_()
         )

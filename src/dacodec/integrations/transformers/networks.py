@@ -28,13 +28,13 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 class CheckpointedEncoderBlock(EncoderBlock, GradientCheckpointingLayer):
-    """Of the kind that transformers looks for, and checkpointed as that is."""
+    """A block that transformers recognises and checkpoints."""
 
     __call__ = GradientCheckpointingLayer.__call__
 
 
 class CheckpointedDecoderBlock(DecoderBlock, GradientCheckpointingLayer):
-    """Of the kind that transformers looks for, and checkpointed as that is."""
+    """A block that transformers recognises and checkpoints."""
 
     __call__ = GradientCheckpointingLayer.__call__
 
@@ -102,22 +102,22 @@ def obstacle(network: Any, chain: Chain, x: Tensor) -> str | None:
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return "it is being compiled or traced"
     if _inside_a_transform():
-        return "a mode or transform of PyTorch looks at its operations"
+        return "a PyTorch mode or transform intercepts its operations"
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on"
     if not is_built():
-        return "the native engine was not built, for want of a C++ compiler"
+        return "the native engine was not built because there was no C++ compiler"
     parameters = list(network.parameters())
     for tensor in (x, *parameters):
         if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout != torch.strided:
-            return f"it is given a {type(tensor).__name__}"
+            return f"it gets a {type(tensor).__name__}"
         if tensor.device.type != "cpu" or tensor.dtype != torch.float32:
-            return f"it is given {tensor.dtype} on {tensor.device}, not float32 on the CPU"
+            return f"it gets {tensor.dtype} on {tensor.device}, not float32 on the CPU"
     if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters)):
-        return "gradients are asked for (torch.no_grad() is not)"
+        return "gradients are required (use torch.no_grad())"
     altered = _altered(network, chain)
     if altered is None and not _fits(network, chain, x):
-        return f"it is given the shape {tuple(x.shape)}"
+        return f"it gets the shape {tuple(x.shape)}"
     return altered
 
 
@@ -135,7 +135,7 @@ def _inside_a_transform() -> bool:
 
 
 def _altered(network: nn.Module, chain: Chain) -> str | None:
-    """What differs from DAC's layers as they are built; None if nothing does."""
+    """A difference from DAC's layers as originally built; None if there is none."""
     if hooks_of_all._global_forward_hooks or hooks_of_all._global_forward_pre_hooks:
         return "there are hooks on all modules"
     for name, module in network.named_modules():
@@ -151,5 +151,5 @@ def _altered(network: nn.Module, chain: Chain) -> str | None:
         as_made = tuple((n,) for n in (layer.kernel, layer.stride, layer.dilation, layer.padding))
         plain = conv.padding_mode == "zeros" and conv.groups == 1 and conv.bias is not None
         if numbers != as_made or not plain or any(getattr(conv, "output_padding", ())):
-            return f"{layer.name} is not as it was made"
+            return f"{layer.name} was changed"
     return None

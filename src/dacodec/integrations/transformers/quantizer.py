@@ -1,4 +1,4 @@
-"""The quantizer with the calls that transformers' has: results in its order, losses summed over the codebooks.
+"""The quantizer with transformers' interface: results in its order, losses summed over the codebooks.
 
 Shapes: B batch, D latent dimension, F frames, K codebooks in use, d codebook dimension.
 """
@@ -31,12 +31,12 @@ class VectorQuantizer(core.VectorQuantizer):
         self.codebook_dim = config.codebook_dim
 
     def search(self, latents: Tensor) -> Tensor:
-        # By a call of the layer, so that weights which accelerate keeps elsewhere, or PEFT adds to, are seen.
+        # Calls the layer, so that weights offloaded by accelerate or extended by PEFT are used.
         every = torch.arange(self.codebook.num_embeddings, device=latents.device)
         return core.nearest(latents, self.codebook(every))
 
     def forward(self, hidden_state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Of ``hidden_state`` [B, D, F]: quantized [B, D, F], two losses, codes [B, F], projected latents [B, d, F]."""
+        """From ``hidden_state`` [B, D, F]: quantized [B, D, F], two losses, codes [B, F], projected latents [B, d, F]."""
         before = self.in_proj(hidden_state)
         after, codes = self.decode_latents(before)
         commitment_loss = F.mse_loss(before, after.detach())
@@ -67,5 +67,5 @@ class ResidualVectorQuantizer(core.ResidualVectorQuantizer):
 
 
 def _summed(loss: Tensor, used: Tensor) -> Tensor:
-    """[B] of each item's [B, K], as transformers' code has it; see ``dacodec.model.DacModel``."""
+    """Losses [B, K] per item and codebook as [B], like transformers; see ``dacodec.model.DacModel``."""
     return (loss.mean(0) * used).sum(1)

@@ -34,9 +34,10 @@ def register(engine: str) -> None:
 
 
 def _tell_feature_extractors_apart() -> None:
-    """transformers finds an extractor by its class's name, which Xcodec's and Higgs Audio's files give too.
+    """Return our extractor where the model beside it is a DAC.
 
-    So its own comes first, whichever is registered, and is replaced where the model beside it is a DAC.
+    transformers finds an extractor by the name of its class, which files of Xcodec and Higgs Audio use too. So it
+    first gets its own, whichever class is registered, and ours replaces it if the model is a DAC.
     """
     auto = transformers.AutoFeatureExtractor
     if hasattr(auto.from_pretrained, "__wrapped__"):
@@ -59,7 +60,8 @@ def _tell_feature_extractors_apart() -> None:
 
 
 def _give_processors_ours() -> None:
-    """A saved processor that holds a DAC, as Dia's, names its class, which transformers takes to be its own."""
+    """Return our model for saved processors that contain a DAC, such as Dia's: they name its class, which
+    transformers takes to be its own."""
     mixin = transformers.ProcessorMixin
     if hasattr(mixin.get_processor_dict, "__wrapped__"):
         return

@@ -1,4 +1,4 @@
-"""What a language model says, heard while it generates: ``model.generate(..., streamer=AudioStreamer(codec, play))``."""
+"""Plays a language model's audio while it generates: ``model.generate(..., streamer=AudioStreamer(codec, play))``."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class AudioStreamer(BaseStreamer):
         Args:
             on_audio: for a batch, one for each of its sequences.
             skip_prompt: give only new audio; otherwise the prompt's audio comes first.
-            prompt: ids [B, n, K] as the processor gives them (Dia's ``decoder_input_ids``), needed for a prompt to be
-                heard: ``generate`` shows a streamer guesses where the last frames of the prompt are known.
+            prompt: ids [B, n, K] as the processor gives them (Dia's ``decoder_input_ids``), needed to play the
+                prompt: ``generate`` passes a streamer guesses where the last frames of the prompt are known.
             sampling_rate: of the audio, in Hz; by default the model's.
-            lookahead_seconds: as for :meth:`Codec.stream_decoder`: less than the exact for less delay.
+            lookahead_seconds: as for :meth:`Codec.stream_decoder`: less for less delay, at the cost of exactness.
             timeout_seconds: how long an iteration waits for the next piece; by default forever.
 
         Raises:
@@ -141,7 +141,7 @@ class AudioStreamer(BaseStreamer):
         finally:
             if not listened:
                 self._pieces.hang_up()
-                self._pieces.end()  # whoever waits for a piece in a thread
+                self._pieces.end()  # wakes a thread that waits for a piece
 
     def _receive(self) -> tuple[AudioPiece] | None:
         try:
