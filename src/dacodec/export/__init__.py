@@ -58,15 +58,17 @@ def export_model(
         raise OutputError(f"{folder} holds an export already; allow overwriting it, or give another folder")
     from dacodec.checkpoint import load_model
     from dacodec.checkpoint.configs import folder_to_write, write_config
-    from dacodec.checkpoint.sources import builtin_names
+    from dacodec.checkpoint.sources import builtin_folder
+    from dacodec.container import PRIOR_FILE
     from dacodec.export import onnx_files, torch_files
     from dacodec.export.card import Card
     from dacodec.export.parity import compare
+    from dacodec.files import new_file
 
     loaded = load_model(source, **hub)
     model = loaded.model
     if licence is None:
-        licence = "MIT" if loaded.name in builtin_names() else "unknown; ask who published the weights"
+        licence = "MIT" if builtin_folder(loaded.name) else "unknown; ask who published the weights"
     card = Card.of(model, loaded.name, dacodec.__version__, licence, loaded.fingerprint)
     folder = folder_to_write(folder)
     files, suffix = [], ".onnx" if format == "onnx" else ".pt2"
@@ -78,6 +80,10 @@ def export_model(
     write_config(folder, model.config)
     report = compare(model, card, folder, files)
     _write_beside(folder, card, report, format, streaming)
+    home = builtin_folder(loaded.name) or Path(source)
+    if (home / PRIOR_FILE).is_file():
+        with new_file(folder / PRIOR_FILE, overwrite=True) as file:
+            file.write((home / PRIOR_FILE).read_bytes())
     return report
 
 
@@ -94,8 +100,6 @@ def _check(format: str, half: bool) -> None:
 
 
 def _write_beside(folder: Path, card: Any, report: Report, format: str, streaming: bool) -> None:
-    from dacodec.container import PRIOR_FILE, prior_of_model
-    from dacodec.container.prior import prior_to_bytes
     from dacodec.export.readme import readme
     from dacodec.files import new_file
 
@@ -104,10 +108,6 @@ def _write_beside(folder: Path, card: Any, report: Report, format: str, streamin
         "report.md": report.markdown(),
         "report.json": json.dumps({"model": card.to_dict(), **report.to_dict()}, indent=2) + "\n",
     }
-    contents = {name: text.encode() for name, text in texts.items()}
-    prior = prior_of_model(bytes.fromhex(card.fingerprint))
-    if prior is not None:
-        contents[PRIOR_FILE] = prior_to_bytes(prior.width, prior.fingerprint, prior.trees)
-    for name, content in contents.items():
+    for name, text in texts.items():
         with new_file(folder / name, overwrite=True) as file:
-            file.write(content)
+            file.write(text.encode())
