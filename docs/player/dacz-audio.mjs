@@ -124,7 +124,8 @@ class DaczAudio extends HTMLElement {
     this.facts = facts;
     this.find("#seek").max = facts.seconds;
     const slider = this.find("#codebooks");
-    slider.max = slider.value = facts.nCodebooks;
+    slider.max = facts.nCodebooks;
+    slider.value = facts.nCodebooks; // after its maximum, which would limit it
     this.position = 0;
     this.spectrogram.clear(facts.nSamples, facts.samplingRate);
     this.showFacts();

@@ -473,7 +473,7 @@ export function* soundBlocksOf(input, header) {
       input.offset = next;
       continue;
     }
-    if (block.kind === INDEX) continue;
+    if (block.kind === INDEX || (block.kind !== END && block.nCodebooks !== header.nCodebooks)) continue;
     const gap = block.firstFrame - nFrames;
     if (block.kind === END) {
       const body = new Input(block.body);

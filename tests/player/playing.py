@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CLIPS = ROOT / "tests/data/clips"
 GOLDEN = ROOT / "tests/container/golden"
+BAD = ROOT / "tests/bad_files"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
