@@ -29,7 +29,7 @@ output { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .plot { position: relative; background: #0b0f14; border-radius: .4rem; overflow: hidden; margin: .75rem 0; }
 canvas { display: block; width: 100%; height: 9rem; cursor: crosshair; }
 .head { position: absolute; inset: 0 auto 0 0; border-left: 2px solid #fff; pointer-events: none; }
-label { display: flex; flex: 1 1 14rem; gap: .75rem; align-items: center; }
+label { display: flex; flex-wrap: wrap; flex: 1 1 14rem; gap: .75rem; align-items: center; }
 label input { flex: 1 1 6rem; }
 dl { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem; margin: .75rem 0 0; }
 dl div { display: flex; gap: .5rem; }

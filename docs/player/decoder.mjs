@@ -81,7 +81,8 @@ export async function* decode(recording, model, second = 0, nCodebooks = recordi
       yield { start: given, channels: asGiven(outputs, recording.header) };
       given = ready;
     }
-    const keep = Math.max(origin, Math.floor((given * modelSamplingRate) / samplingRate) - resampler.reach - 1);
+    const needed = Math.floor((given * modelSamplingRate) / samplingRate) - resampler.reach - 1;
+    const keep = Math.max(origin, Math.min(needed, origin + held[0].length));
     held = held.map((some) => some.slice(keep - origin));
     origin = keep;
   }
