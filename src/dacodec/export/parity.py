@@ -70,7 +70,7 @@ class Report:
         )
 
 
-def compare(model: DacModel, card: Card, folder: Path, files: list[str], seconds: float = 5.0) -> Report:
+def compare(model: DacModel, card: Card, folder: Path, files: list[str], seconds: float = 3.0) -> Report:
     """Run ``files`` of ``folder`` on a recording of speech, beside PyTorch and the native engine."""
     config = card.config
     hop = config.hop_length
