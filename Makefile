@@ -42,12 +42,13 @@ docs: .venv/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# The player as static files: our page, ONNX Runtime from npm and the built-in model.
+# The player as static files: the page, the engine in WebAssembly (scripts/player/wasm.sh) and the built-in model.
 player: .venv/test-installed
 	$(BIN)/python scripts/player/build.py build/player
 
-# In Debian's Chromium, which must be installed. DACODEC_PICTURES=FOLDER keeps pictures of the page.
-player-test: player
+# In Debian's Chromium, which must be installed, with Node.js. DACODEC_PICTURES=FOLDER keeps pictures of the page.
+player-test: .venv/test-installed
+	npm install --prefix build/npm --ignore-scripts --no-audit --no-fund onnxruntime-web@1.30.0
 	$(BIN)/python scripts/player/build.py build/player-test builtin tests/container/golden/model
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/player/test_recording.py tests/player/in_browser.py
 

@@ -1,90 +1,71 @@
-// From the codes of a recording to its audio, piece by piece, by ONNX Runtime: the streaming form of `dacodec export`.
+// From the codes of a recording to its audio, piece by piece.
 
-import * as ort from "./ort.wasm.bundle.min.mjs";
+import { Network } from "./network.mjs";
 import { Resampler, resampledLength } from "./resampler.mjs";
 
-const UNKNOWN = 1n << 40n;
 const FADE_FRAMES = 4; // lost frames until silence, as in dacodec
-export const PIECE_FRAMES = 48;
+const PIECE_FRAMES = 48;
 const FIRST_FRAMES = 24; // so that the first sound comes soon
 
-ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
-ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
-ort.env.logLevel = "error";
-
 export class Model {
-  // `folder` holds what `dacodec export --streaming` wrote.
+  // `folder` is one of those that scripts/player/build.py makes.
   static async load(folder) {
-    const get = async (name) => {
-      const answer = await fetch(new URL(name, folder));
-      if (!answer.ok) throw new Error(`${name} of the model could not be fetched (${answer.status})`);
+    const get = async (name, base = folder) => {
+      const answer = await fetch(new URL(name, base));
+      if (!answer.ok) throw new Error(`${name} could not be fetched (${answer.status})`);
       return new Uint8Array(await answer.arrayBuffer());
     };
     const model = new Model();
-    model.card = JSON.parse(new TextDecoder().decode(await get("report.json"))).model;
-    const [network, prior] = await Promise.all([get("decoder_stream.onnx"), get("codes.prior").catch(() => null)]);
+    const [code, weights, prior] = await Promise.all([
+      get("dacodec.wasm", import.meta.url),
+      get("decoder.weights"),
+      get("codes.prior").catch(() => null), // not every model has one
+    ]);
     model.prior = prior;
-    model.session = await ort.InferenceSession.create(network, { executionProviders: ["wasm"] });
+    model.network = await Network.load(code, weights);
     return model;
-  }
-
-  start(rows) {
-    return new ort.Tensor("float32", new Float32Array(rows * this.card.decoder_state), [rows, this.card.decoder_state]);
-  }
-
-  async push(codes, nCodebooks, state, firstFrame, nFrames) {
-    const rows = state.dims[0], n = codes.length / rows / nCodebooks;
-    const all = (value) => new ort.Tensor("int64", new BigInt64Array(rows).fill(value), [rows]);
-    return this.session.run({
-      codes: new ort.Tensor("int64", codes, [rows, nCodebooks, n]),
-      state,
-      first_frame: all(BigInt(firstFrame)),
-      n_frames: all(nFrames),
-    });
   }
 }
 
 // The audio of a recording from `second` on: yields { start, channels: [Float32Array] }, `start` counted in samples.
-export async function* decode(recording, model, second = 0, nCodebooks = recording.header.nCodebooks) {
+export async function* decode(recording, { network }, second = 0, nCodebooks = recording.header.nCodebooks) {
   const { samplingRate, modelSamplingRate, hopLength, channels } = recording.header;
-  const card = model.card, delay = card.decoder_delay_samples;
   const resampler = new Resampler(modelSamplingRate, samplingRate);
-  const begin = Math.min(recording.nSamples, Math.floor(second * samplingRate));
-  let given = begin;
-  const firstInput = Math.max(0, Math.floor((begin * modelSamplingRate) / samplingRate) - resampler.reach - 1);
-  const firstFrame = Math.max(0, Math.floor(firstInput / hopLength) - card.decoder_halo_frames);
-  // Audio at the model's rate that is still needed, per channel, from sample `origin` on.
-  let origin = firstFrame * hopLength, held = Array.from({ length: channels }, () => new Float32Array(0));
+  let given = Math.min(recording.nSamples, Math.floor(second * samplingRate));
+  const firstInput = Math.max(0, Math.floor((given * modelSamplingRate) / samplingRate) - resampler.reach - 1);
+  const firstFrame = Math.max(0, Math.floor(firstInput / hopLength) - network.head.halo);
   const nModel = resampledLength(recording.nSamples, samplingRate, modelSamplingRate);
   const envelope = new Envelope(hopLength, firstFrame);
-  let state = model.start(channels), frame = firstFrame, skip = delay;
-  const end = recording.nFrames;
-  while (given < recording.nSamples) {
-    const n = frame === firstFrame ? FIRST_FRAMES : PIECE_FRAMES;
-    const { codes, lost } = recording.frames(frame, n, nCodebooks);
-    envelope.add(lost.subarray(0, Math.max(0, Math.min(n, end - frame))));
-    const made = await model.push(codes, nCodebooks, state, frame, frame + n >= end ? BigInt(end) : UNKNOWN);
-    state = made.next_state;
-    frame += n;
-    const audio = made.audio.data, length = n * hopLength;
-    const from = Math.min(skip, length);
-    skip -= from;
-    const at = origin + held[0].length;
-    held = held.map((before, c) => joined(before, envelope.apply(audio.subarray(c * length + from, (c + 1) * length), at)));
-    const until = Math.min(nModel, origin + held[0].length);
-    if (held[0].length > until - origin) held = held.map((some) => some.slice(0, until - origin));
-    // An output needs `reach` inputs on both sides, but at the end, which zeros follow.
-    const isEnd = until === nModel || frame > end + n + card.decoder_flush_frames;
-    const ready = isEnd ? recording.nSamples : Math.ceil(((until - resampler.reach) * samplingRate) / modelSamplingRate);
-    if (ready > given) {
-      const outputs = held.map((some) => resampler.convert(some, origin, given, ready));
-      yield { start: given, channels: asGiven(outputs, recording.header) };
-      given = ready;
+  // Audio at the model's rate that is still needed, per channel, from sample `origin` on.
+  let origin = firstFrame * hopLength, held = Array.from({ length: channels }, () => new Float32Array(0));
+  const states = held.map(() => network.start());
+  try {
+    for (let frame = firstFrame; given < recording.nSamples; ) {
+      const n = Math.min(frame === firstFrame ? FIRST_FRAMES : PIECE_FRAMES, Math.max(1, recording.nFrames - frame));
+      const { codes, lost } = recording.frames(frame, n, nCodebooks);
+      frame += n;
+      envelope.add(lost);
+      const isEnd = frame >= recording.nFrames, at = origin + held[0].length;
+      held = held.map((before, c) => {
+        const own = codes.subarray(c * nCodebooks * n, (c + 1) * nCodebooks * n);
+        return joined(before, envelope.apply(network.push(states[c], own, n, isEnd), at)).subarray(0, nModel - origin);
+      });
+      const until = origin + held[0].length;
+      // An output needs `reach` inputs on both sides, but at the end, which zeros follow.
+      const isLast = isEnd || until === nModel;
+      const ready = isLast ? recording.nSamples : Math.ceil(((until - resampler.reach) * samplingRate) / modelSamplingRate);
+      if (ready > given) {
+        const outputs = held.map((some) => resampler.convert(some, origin, given, ready));
+        yield { start: given, channels: asGiven(outputs, recording.header) };
+        given = ready;
+      }
+      const needed = Math.floor((given * modelSamplingRate) / samplingRate) - resampler.reach - 1;
+      const keep = Math.max(origin, Math.min(needed, until));
+      held = held.map((some) => some.slice(keep - origin));
+      origin = keep;
     }
-    const needed = Math.floor((given * modelSamplingRate) / samplingRate) - resampler.reach - 1;
-    const keep = Math.max(origin, Math.min(needed, origin + held[0].length));
-    held = held.map((some) => some.slice(keep - origin));
-    origin = keep;
+  } finally {
+    states.forEach((state) => network.release(state));
   }
 }
 

@@ -77,11 +77,11 @@ export class Recording {
     return low;
   }
 
-  // Codes of `n` frames from `first` on for a decoder, with K codebooks: BigInt64Array [C, K, n]. Lost frames repeat the one
+  // Codes of `n` frames from `first` on for a decoder, with K codebooks: Uint16Array [C, K, n]. Lost frames repeat the one
   // before; `lost` (Uint8Array [n]) says which those are.
   frames(first, n, nCodebooks) {
     const { channels } = this.header;
-    const codes = new BigInt64Array(channels * nCodebooks * n);
+    const codes = new Uint16Array(channels * nCodebooks * n);
     const lost = new Uint8Array(n).fill(1);
     for (let i = this.packetAt(first); i < this.packets.length; i++) {
       const { firstFrame, nFrames } = this.packets[i].block;
@@ -92,7 +92,7 @@ export class Recording {
       lost.fill(0, from - first, to - first);
       for (let c = 0; c < channels; c++)
         for (let k = 0; k < nCodebooks; k++)
-          for (let f = from; f < to; f++) codes[(c * nCodebooks + k) * n + f - first] = BigInt(read[k][c][f - firstFrame]);
+          for (let f = from; f < to; f++) codes[(c * nCodebooks + k) * n + f - first] = read[k][c][f - firstFrame];
     }
     for (let f = 1; f < n; f++) {
       if (!lost[f]) continue;

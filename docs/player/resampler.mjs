@@ -43,7 +43,7 @@ export class Resampler {
 
   // Outputs `from` to `to` of a signal of which `samples` holds the inputs from `origin` on; others count as zero.
   convert(samples, origin, from, to) {
-    if (!this.reach) return samples.slice(from - origin, to - origin);
+    if (!this.reach) return padded(samples.slice(from - origin, to - origin), to - from);
     const { down, up, reach } = this;
     return Float32Array.from({ length: to - from }, (_, i) => {
       const instant = (from + i) * down, base = Math.floor(instant / up), taps = this.kernel(instant % up);
@@ -53,6 +53,14 @@ export class Resampler {
       return sum;
     });
   }
+}
+
+// With zeros behind it, where it ends early.
+function padded(samples, n) {
+  if (samples.length === n) return samples;
+  const longer = new Float32Array(n);
+  longer.set(samples);
+  return longer;
 }
 
 // Samples at `toRate` that cover `n` at `fromRate`.
