@@ -33,6 +33,7 @@ LEVELS = {
     "training": 6,
     "evaluation": 6,
     "corpus": 6,
+    "export": 6,
     "integrations": 6,
     "serve": 6,
     "cli": 7,
@@ -56,6 +57,14 @@ SHELVES = {
     "engine": [
         ["base", "pieces", "float32", "recording", "versions"],
         ["eager", "native", "cuda"],
+        ["__init__"],
+    ],
+    "export": [
+        ["graph", "networks"],
+        ["layers"],
+        ["streaming"],
+        ["card", "onnx_files", "torch_files"],
+        ["parity", "readme"],
         ["__init__"],
     ],
     "codec": [["coder", "concealment", "parts"], ["arrays", "files", "live"], ["__init__"]],

@@ -18,6 +18,7 @@ NOT_RUN = {
     "make demo": "installs packages from the network",
     "make test": "installs packages from the network, and is what runs this",
     "pip install": "installs packages from the network; make test-wheel installs every extra",
+    "make player": "installs packages from the network; make player-test tests what it makes",
     "docker ": "needs a daemon and the network",
     "python scripts/prior/fit.py": "writes a model's prior into the source tree",
 }
