@@ -1,0 +1,195 @@
+"""Work on a Ray cluster with Ray Data: jobs are prepared by tasks and done by a pool of actors, each with a model.
+
+Ray repeats what is lost with a node. What still fails is done once more, item by item, and then given up. Only this module
+imports Ray: ``pip install dacodec[ray]``.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from dacodec.corpus.jobs import Run, Work
+from dacodec.errors import DacodecError, EngineError, InstallationError
+
+# CPUs that Ray sets aside for a task or an actor. A heavy and a light one fit on one CPU together, and on nodes of fewer than
+# a thousand CPUs neither kind leaves no room for the other. Two actors of a whole CPU on two CPUs would: reading never starts.
+_HEAVY, _LIGHT = 0.999, 0.001
+
+_JOBS_PER_ACTOR = 256  # that Ray is given at once; the driver holds no more
+_JOBS_IN_FLIGHT = 2  # of an actor: one waits while the other is worked on
+_ATTEMPTS = 2  # more than one, by Ray itself
+_SCHEDULING_SECONDS = 120.0
+
+
+def ray_run(address: str | None, device: str, scheduling_seconds: float = _SCHEDULING_SECONDS) -> Run:
+    """Work on the cluster at ``address``; on this machine if it is None, unless ``RAY_ADDRESS`` names a cluster.
+
+    Args:
+        scheduling_seconds: how long to wait for room in the cluster.
+
+    Raises:
+        InstallationError: if Ray is not installed.
+    """
+    try:
+        import ray.data  # noqa: F401
+    except ImportError as error:
+        raise InstallationError(f"the Ray runner needs Ray ({error}): pip install dacodec[ray]") from error
+    return lambda work, jobs: _run(work, jobs, address, device, scheduling_seconds)
+
+
+def _run(
+    work: Work, jobs: Iterable[Sequence[Any]], address: str | None, device: str, scheduling_seconds: float
+) -> Iterator[list[Any]]:
+    from ray.exceptions import RayError
+
+    source = iter(jobs)
+    with _connected(address):
+        try:
+            pool = _pool(work, device, scheduling_seconds)
+            while window := list(islice(source, pool.n_actors * _JOBS_PER_ACTOR)):
+                yield from pool.results(window)
+        except RayError as error:
+            raise EngineError(f"Ray could not do the work: {_first_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """A size of pool, and what its tasks and actors reserve."""
+
+    work: Work
+    n_actors: int
+    reading: dict[str, float]
+    coding: dict[str, float]
+
+    def results(self, jobs: Sequence[Sequence[Any]]) -> Iterator[list[Any]]:
+        """Of all ``jobs``, in any order."""
+        missing = dict(enumerate(jobs))
+        yield from self._done(missing)
+        if len(missing) == len(jobs) > 1:
+            raise EngineError("no job came back from Ray: see its logs (is dacodec installed on all nodes?)")
+        alone = dict(enumerate([item] for job in missing.values() for item in job))
+        yield from self._done(alone)
+        for [item] in alone.values():
+            yield [self.work.lost(item, "the Ray worker that worked on it died or failed each time")]
+
+    def _done(self, missing: dict[int, Sequence[Any]]) -> Iterator[list[Any]]:
+        """Results of jobs, which are taken out of ``missing``."""
+        if not missing:
+            return
+        for row in self._dataset(missing).iter_rows():
+            results = pickle.loads(row["results"])
+            if isinstance(results, DacodecError):
+                raise results
+            del missing[row["number"]]
+            yield results
+
+    def _dataset(self, jobs: dict[int, Sequence[Any]]) -> Any:
+        import ray
+
+        rows = [{"number": number, "job": pickle.dumps(job)} for number, job in jobs.items()]
+        compute = ray.data.ActorPoolStrategy(
+            min_size=1, max_size=self.n_actors, max_tasks_in_flight_per_actor=_JOBS_IN_FLIGHT
+        )
+        with _settings():
+            return (
+                ray.data.from_items(rows, override_num_blocks=len(rows))
+                .map(_prepared, fn_args=(self.work.prepare,), max_retries=_ATTEMPTS, **self.reading)
+                .map_batches(
+                    _Coder,
+                    fn_constructor_args=(self.work,),
+                    batch_size=1,
+                    compute=compute,
+                    max_task_retries=_ATTEMPTS,
+                    **self.coding,
+                )
+            )
+
+
+def _prepared(row: dict[str, Any], prepare: Callable[[Any], Any]) -> dict[str, Any]:
+    return {"number": row["number"], "prepared": pickle.dumps(prepare(pickle.loads(row["job"])), 5)}
+
+
+class _Coder:
+    """An actor. Errors that every job would have are results, for the driver to raise."""
+
+    def __init__(self, work: Work) -> None:
+        try:
+            self._do = work.start()
+        except DacodecError as error:
+            self._do = lambda _: error
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        try:
+            results = self._do(pickle.loads(batch["prepared"][0]))
+        except DacodecError as error:
+            results = error
+        return {"number": batch["number"], "results": [pickle.dumps(results, 5)]}
+
+
+def _pool(work: Work, device: str, scheduling_seconds: float) -> _Pool:
+    """A pool for the room that there is now.
+
+    Raises:
+        EngineError: if there is none within ``scheduling_seconds``.
+    """
+    import ray
+
+    on_gpu = device != "cpu"
+    reading = {"num_cpus": _HEAVY if on_gpu else _LIGHT}
+    coding = {"num_cpus": _LIGHT, "num_gpus": 1.0} if on_gpu else {"num_cpus": _HEAVY}
+    kind = "GPU" if on_gpu else "CPU"
+    probe = ray.remote(num_cpus=1, num_gpus=int(on_gpu))(int).remote()
+    ready, _ = ray.wait([probe], timeout=scheduling_seconds)
+    if not ready:
+        ray.cancel(probe)
+        raise EngineError(
+            f"no node of the Ray cluster had a free {kind} within {scheduling_seconds:g} s: it has "
+            f"{ray.cluster_resources().get(kind, 0):g}, free are {ray.available_resources().get(kind, 0):g}; "
+            "end other work there, or give the cluster more nodes"
+        )
+    free = int(ray.available_resources().get(kind, 0))
+    return _Pool(work, max(1, free), reading, coding)
+
+
+@contextmanager
+def _connected(address: str | None) -> Iterator[None]:
+    """Connected to a cluster; to the one that this process is connected to already, if it is."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that starts here: nothing leaves the machine
+    try:
+        ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise EngineError(f"cannot connect to Ray at {address or 'this machine'}: {_first_line(error)}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Ray Data's settings for data sets that are made in the block: what fails is left out, and told of by its absence."""
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    before = context.copy()
+    context.max_errored_blocks = -1
+    context.enable_progress_bars = False
+    try:
+        yield
+    finally:
+        ray.data.DataContext._set_current(before)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
