@@ -50,13 +50,16 @@ def test_the_same_rows_after_ten_kills(form, corpus, model, tmp_path):
     run_to_its_end(corpus, output, options)
     assert same_rows(rows(output), rows(whole))
     assert [f.key for f in failures(output)] == ["bad.wav"]
-    assert all(p.name.startswith("part-") for name in ("shards", "manifest") for p in (output / name).iterdir())
+    assert all(
+        p.name.startswith("part-") for name in ("shards", "manifest") for p in (output / name).iterdir()
+    )
 
 
 def run_to_its_end(corpus, output, options):
     process = killed.start(corpus, output, **options)
     process.join()
     assert process.exitcode == 0
+
 
 def wait_for_shards(output, n):
     while n_shards(output) < n:

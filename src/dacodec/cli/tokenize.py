@@ -64,8 +64,14 @@ def tokenize(
     hashes: Annotated[
         bool, typer.Option("--hash", help="Judge changes by content, not by size and time; reads all of it.")
     ] = False,
+    runner: Annotated[str, typer.Option(help="local, or ray: a Ray cluster; needs dacodec[ray].")] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster. Left out: RAY_ADDRESS, or a new one on this machine."),
+    ] = None,
     processes: Annotated[
-        int | None, typer.Option("-j", "--processes", help="Left out: one a core, or one for a GPU.", min=1)
+        int | None,
+        typer.Option("-j", "--processes", help="Local. Left out: one per core, or one for a GPU.", min=1),
     ] = None,
     chunk: options.Chunk = None,
     device: options.Device = "cpu",
@@ -103,6 +109,8 @@ def tokenize(
             retry_failed=retry_failed,
             changed=changed,  # type: ignore[arg-type]
             hashes=hashes,
+            runner=runner,  # type: ignore[arg-type]
+            address=address,
             processes=processes,
             device=device,
             engine=engine,

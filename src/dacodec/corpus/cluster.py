@@ -6,8 +6,10 @@ imports Ray: ``pip install dacodec[ray]``.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,8 +66,8 @@ class _Pool:
 
     work: Work
     n_actors: int
-    reading: dict[str, float]
-    coding: dict[str, float]
+    reading: dict[str, Any]
+    coding: dict[str, Any]
 
     def results(self, jobs: Sequence[Sequence[Any]]) -> Iterator[list[Any]]:
         """Of all ``jobs``, in any order."""
@@ -118,11 +120,14 @@ def _prepared(row: dict[str, Any], prepare: Callable[[Any], Any]) -> dict[str, A
 class _Coder:
     """An actor. Errors that every job would have are results, for the driver to raise."""
 
+    _do: Callable[[Any], Any]
+
     def __init__(self, work: Work) -> None:
         try:
             self._do = work.start()
         except DacodecError as error:
-            self._do = lambda _: error
+            failure = error
+            self._do = lambda _: failure
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -141,10 +146,8 @@ def _pool(work: Work, device: str, scheduling_seconds: float) -> _Pool:
     import ray
 
     on_gpu = device != "cpu"
-    reading = {"num_cpus": _HEAVY if on_gpu else _LIGHT}
-    coding = {"num_cpus": _LIGHT, "num_gpus": 1.0} if on_gpu else {"num_cpus": _HEAVY}
     kind = "GPU" if on_gpu else "CPU"
-    probe = ray.remote(num_cpus=1, num_gpus=int(on_gpu))(int).remote()
+    probe = ray.remote(num_cpus=1, num_gpus=int(on_gpu))(_nothing).remote()
     ready, _ = ray.wait([probe], timeout=scheduling_seconds)
     if not ready:
         ray.cancel(probe)
@@ -153,8 +156,14 @@ def _pool(work: Work, device: str, scheduling_seconds: float) -> _Pool:
             f"{ray.cluster_resources().get(kind, 0):g}, free are {ray.available_resources().get(kind, 0):g}; "
             "end other work there, or give the cluster more nodes"
         )
-    free = int(ray.available_resources().get(kind, 0))
-    return _Pool(work, max(1, free), reading, coding)
+    n_actors = max(1, int(ray.available_resources().get(kind, 0)))
+    if on_gpu:
+        return _Pool(work, n_actors, {"num_cpus": _HEAVY}, {"num_cpus": _LIGHT, "num_gpus": 1.0})
+    return _Pool(work, n_actors, {"num_cpus": _LIGHT, "concurrency": n_actors}, {"num_cpus": _HEAVY})
+
+
+def _nothing() -> None:
+    """Shows that there is room for more."""
 
 
 @contextmanager
@@ -165,11 +174,15 @@ def _connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that starts here: nothing leaves the machine
+    os.environ.setdefault(
+        "RAY_USAGE_STATS_ENABLED", "0"
+    )  # of a cluster that starts here: nothing leaves the machine
     try:
         ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise EngineError(f"cannot connect to Ray at {address or 'this machine'}: {_first_line(error)}") from error
+        raise EngineError(
+            f"cannot connect to Ray at {address or 'this machine'}: {_first_line(error)}"
+        ) from error
     try:
         yield
     finally:
@@ -181,12 +194,15 @@ def _settings() -> Iterator[None]:
     """Ray Data's settings for data sets that are made in the block: what fails is left out, and told of by its absence."""
     import ray
 
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     context = ray.data.DataContext.get_current()
     before = context.copy()
     context.max_errored_blocks = -1
     context.enable_progress_bars = False
     try:
-        yield
+        with warnings.catch_warnings():  # Ray 2.60 deprecates how retries are set, and has no other way yet
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
         ray.data.DataContext._set_current(before)
 

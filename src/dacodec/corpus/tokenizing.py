@@ -11,6 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from dacodec.corpus.cluster import ray_run
 from dacodec.corpus.folder import About, Done, Failed, TokenFolder
 from dacodec.corpus.forms import find_form
 from dacodec.corpus.items import Item, Unlisted
@@ -29,6 +30,7 @@ _SHARD_CODES = 1 << 30  # Arrow's lists are addressed by 31 bits
 _SHARD_INPUTS = 100_000
 
 Changed = Literal["keep", "redo"]
+Runner = Literal["local", "ray"]
 
 
 @dataclass
@@ -68,6 +70,8 @@ def tokenize(
     engine: str = "auto",
     dtype: str = "float32",
     chunk_seconds: float | None = None,
+    runner: Runner = "local",
+    address: str | None = None,
     run: Run | None = None,
     progress: Callable[[Report], None] | None = None,
 ) -> Report:
@@ -83,8 +87,10 @@ def tokenize(
         retry_failed: try inputs again that failed before.
         changed: ``"redo"`` inputs whose size or time changed since they were done, or ``"keep"`` what is there.
         hashes: judge changes by the content, which is then read each time.
-        processes: left out, one a core, or one in all for a GPU.
-        run: runs the work elsewhere; left out, here.
+        processes: of the local runner. Left out, one per core, or a single one for a GPU.
+        runner: ``"local"``, processes on this machine, or ``"ray"``, a Ray cluster.
+        address: of the Ray cluster. Left out, the one that ``RAY_ADDRESS`` names, or a new one on this machine.
+        run: does the work instead of a runner.
         progress: is told now and then how far it is; what it raises ends the run.
 
     Raises:
@@ -96,6 +102,7 @@ def tokenize(
     settings = settings or Settings()
     if changed not in get_args(Changed):
         raise ConfigError(f"changed is {' or '.join(get_args(Changed))}, not {changed!r}")
+    run = run or _runner(runner, address, processes, device)
     find_form(form)
     names = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     origin = Sources([os.fspath(name) for name in names], audio_column, whole_keys)
@@ -112,13 +119,23 @@ def tokenize(
     )
     del codec
     work = Tokenizing(Loading(model, device, engine, dtype, 1, chunk_seconds), settings, about.model)
-    if run is None:
-        run = local_run(processes, device)
     with TokenFolder(Path(output), about, fields) as folder:
         folder.forgive(["listing", "coding"] if retry_failed else ["listing"])
         tokenizing = _Run(folder, shard_seconds, changed, hashes, progress)
         n = JOB_ITEMS if device == "cpu" else _JOB_ITEMS_GPU
         return tokenizing.all(lambda items: run(work, grouped(items, n)), origin.items())
+
+
+def _runner(runner: Runner, address: str | None, processes: int | None, device: str) -> Run:
+    if runner not in get_args(Runner):
+        raise ConfigError(f"runner is {' or '.join(get_args(Runner))}, not {runner!r}")
+    if runner == "ray":
+        if processes is not None:
+            raise ConfigError("Ray decides how many processes there are; leave processes (-j) out")
+        return ray_run(address, device)
+    if address is not None:
+        raise ConfigError("an address is for the Ray runner (--runner ray)")
+    return local_run(processes, device)
 
 
 class _Run:
