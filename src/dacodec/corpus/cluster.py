@@ -75,7 +75,7 @@ class _Pool:
         yield from self._done(missing)
         if len(missing) == len(jobs) > 1:
             raise EngineError("no job came back from Ray: see its logs (is dacodec installed on all nodes?)")
-        alone = dict(enumerate([item] for job in missing.values() for item in job))
+        alone: dict[int, Sequence[Any]] = dict(enumerate([item] for job in missing.values() for item in job))
         yield from self._done(alone)
         for [item] in alone.values():
             yield [self.work.lost(item, "the Ray worker that worked on it died or failed each time")]
