@@ -1,4 +1,4 @@
-"""kill -9, ten times in each form of output, at random: the next run goes on, and the rows are the same in the end."""
+"""kill -9 at random, ten times for each form of output: every run resumes, and the rows are the same in the end."""
 
 import random
 import time

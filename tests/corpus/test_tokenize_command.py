@@ -1,4 +1,4 @@
-"""The real commands, in processes of their own: killed at random, and told what failed."""
+"""The commands, run as a user runs them."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Work without a model, for runners."""
+"""Work without a model, to test runners."""
 
 import os
 import signal

@@ -1,7 +1,7 @@
-"""Work on a Ray cluster with Ray Data: jobs are prepared by tasks and done by a pool of actors, each with a model.
+"""The Ray runner: tasks of Ray Data prepare jobs, and a pool of actors, each with a model, does them.
 
-Ray repeats what is lost with a node. What still fails is done once more, item by item, and then given up. Only this module
-imports Ray: ``pip install dacodec[ray]``.
+Ray redoes what is lost with a node or a worker. Jobs that still fail are tried once more, item by item, and then given up.
+Only this module imports Ray: ``pip install dacodec[ray]``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 from dacodec.corpus.jobs import Run, Work
 from dacodec.errors import DacodecError, EngineError, InstallationError
 
-# CPUs that Ray sets aside for a task or an actor. A heavy and a light one fit on one CPU together, and on nodes of fewer than
-# a thousand CPUs neither kind leaves no room for the other. Two actors of a whole CPU on two CPUs would: reading never starts.
+# CPUs that a task or an actor reserves. One of each fits on one CPU, and neither kind can fill a node of fewer than a thousand
+# CPUs. Two actors with a whole CPU each would fill a node of two: no reading task could ever start.
 _HEAVY, _LIGHT = 0.999, 0.001
 
-_JOBS_PER_ACTOR = 256  # that Ray is given at once; the driver holds no more
-_JOBS_IN_FLIGHT = 2  # of an actor: one waits while the other is worked on
-_ATTEMPTS = 2  # more than one, by Ray itself
+_JOBS_PER_ACTOR = 256  # given to Ray at a time, so that the driver does not hold the whole corpus
+_JOBS_IN_FLIGHT = 2  # per actor: one is coded, one waits
+_RETRIES = 2  # by Ray itself, of jobs whose worker died
 _SCHEDULING_SECONDS = 120.0
 
 
@@ -62,7 +62,7 @@ def _run(
 
 @dataclass(frozen=True)
 class _Pool:
-    """A size of pool, and what its tasks and actors reserve."""
+    """How many actors there are, and the options of reading tasks and of actors."""
 
     work: Work
     n_actors: int
@@ -70,7 +70,7 @@ class _Pool:
     coding: dict[str, Any]
 
     def results(self, jobs: Sequence[Sequence[Any]]) -> Iterator[list[Any]]:
-        """Of all ``jobs``, in any order."""
+        """The results of all ``jobs``, in any order."""
         missing = dict(enumerate(jobs))
         yield from self._done(missing)
         if len(missing) == len(jobs) > 1:
@@ -78,10 +78,10 @@ class _Pool:
         alone: dict[int, Sequence[Any]] = dict(enumerate([item] for job in missing.values() for item in job))
         yield from self._done(alone)
         for [item] in alone.values():
-            yield [self.work.lost(item, "the Ray worker that worked on it died or failed each time")]
+            yield [self.work.lost(item, "its Ray worker died or failed each time")]
 
     def _done(self, missing: dict[int, Sequence[Any]]) -> Iterator[list[Any]]:
-        """Results of jobs, which are taken out of ``missing``."""
+        """Results of the jobs that come back, which are removed from ``missing``."""
         if not missing:
             return
         for row in self._dataset(missing).iter_rows():
@@ -96,18 +96,21 @@ class _Pool:
 
         rows = [{"number": number, "job": pickle.dumps(job)} for number, job in jobs.items()]
         compute = ray.data.ActorPoolStrategy(
-            min_size=1, max_size=self.n_actors, max_tasks_in_flight_per_actor=_JOBS_IN_FLIGHT
+            min_size=1,
+            initial_size=self.n_actors,
+            max_size=self.n_actors,
+            max_tasks_in_flight_per_actor=_JOBS_IN_FLIGHT,
         )
         with _settings():
             return (
                 ray.data.from_items(rows, override_num_blocks=len(rows))
-                .map(_prepared, fn_args=(self.work.prepare,), max_retries=_ATTEMPTS, **self.reading)
+                .map(_prepared, fn_args=(self.work.prepare,), max_retries=_RETRIES, **self.reading)
                 .map_batches(
                     _Coder,
                     fn_constructor_args=(self.work,),
                     batch_size=1,
                     compute=compute,
-                    max_task_retries=_ATTEMPTS,
+                    max_task_retries=_RETRIES,
                     **self.coding,
                 )
             )
@@ -118,7 +121,7 @@ def _prepared(row: dict[str, Any], prepare: Callable[[Any], Any]) -> dict[str, A
 
 
 class _Coder:
-    """An actor. Errors that every job would have are results, for the driver to raise."""
+    """An actor with a model. Errors that any job would meet are returned, for the driver to raise."""
 
     _do: Callable[[Any], Any]
 
@@ -138,15 +141,16 @@ class _Coder:
 
 
 def _pool(work: Work, device: str, scheduling_seconds: float) -> _Pool:
-    """A pool for the room that there is now.
+    """A pool as large as the cluster has room for now.
 
     Raises:
-        EngineError: if there is none within ``scheduling_seconds``.
+        EngineError: if it has none within ``scheduling_seconds``.
     """
     import ray
 
     on_gpu = device != "cpu"
     kind = "GPU" if on_gpu else "CPU"
+    free = ray.available_resources().get(kind, 0)
     probe = ray.remote(num_cpus=1, num_gpus=int(on_gpu))(_nothing).remote()
     ready, _ = ray.wait([probe], timeout=scheduling_seconds)
     if not ready:
@@ -156,27 +160,25 @@ def _pool(work: Work, device: str, scheduling_seconds: float) -> _Pool:
             f"{ray.cluster_resources().get(kind, 0):g}, free are {ray.available_resources().get(kind, 0):g}; "
             "end other work there, or give the cluster more nodes"
         )
-    n_actors = max(1, int(ray.available_resources().get(kind, 0)))
+    n_actors = max(1, int(free))
     if on_gpu:
         return _Pool(work, n_actors, {"num_cpus": _HEAVY}, {"num_cpus": _LIGHT, "num_gpus": 1.0})
     return _Pool(work, n_actors, {"num_cpus": _LIGHT, "concurrency": n_actors}, {"num_cpus": _HEAVY})
 
 
 def _nothing() -> None:
-    """Shows that there is room for more."""
+    """A task that runs as soon as there is room."""
 
 
 @contextmanager
 def _connected(address: str | None) -> Iterator[None]:
-    """Connected to a cluster; to the one that this process is connected to already, if it is."""
+    """Connect to a cluster, unless this process is connected to one already."""
     import ray
 
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault(
-        "RAY_USAGE_STATS_ENABLED", "0"
-    )  # of a cluster that starts here: nothing leaves the machine
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here reports to nobody
     try:
         ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -191,7 +193,7 @@ def _connected(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """Ray Data's settings for data sets that are made in the block: what fails is left out, and told of by its absence."""
+    """Ray Data's settings for data sets that are made in the block: blocks that fail are left out."""
     import ray
 
     logging.getLogger("ray.data").setLevel(logging.WARNING)

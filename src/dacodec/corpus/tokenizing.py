@@ -1,4 +1,4 @@
-"""Whole corpora to folders of tokens: what is there is not made again, and what fails does not end the rest."""
+"""Whole corpora to folders of tokens. Finished inputs are skipped, and failures do not stop the run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Runner = Literal["local", "ray"]
 
 @dataclass
 class Report:
-    """What a run did. Inputs are recordings, or the parts that a list names."""
+    """The outcome of a run, counted in inputs: recordings, or the parts that a list names."""
 
     done: int = 0
     rows: int = 0
@@ -75,7 +75,7 @@ def tokenize(
     run: Run | None = None,
     progress: Callable[[Report], None] | None = None,
 ) -> Report:
-    """Tokenise recordings into a folder, going on where it stands.
+    """Tokenise recordings into a folder, resuming where an earlier run stopped.
 
     Args:
         sources, audio_column, whole_keys: see :class:`~dacodec.corpus.sources.Sources`.
@@ -83,21 +83,21 @@ def tokenize(
         model, device, engine, dtype, chunk_seconds: as for :meth:`dacodec.Codec.from_pretrained`.
         form: of the shards: ``"parquet"``, ``"tar"`` or ``"dacz"``.
         settings: how rows are made.
-        shard_seconds: of audio in a shard, about.
+        shard_seconds: of audio in a shard, roughly.
         retry_failed: try inputs again that failed before.
         changed: ``"redo"`` inputs whose size or time changed since they were done, or ``"keep"`` what is there.
-        hashes: judge changes by the content, which is then read each time.
+        hashes: detect changes by content, which is then read each time.
         processes: of the local runner. Left out, one per core, or a single one for a GPU.
         runner: ``"local"``, processes on this machine, or ``"ray"``, a Ray cluster.
         address: of the Ray cluster. Left out, the one that ``RAY_ADDRESS`` names, or a new one on this machine.
         run: does the work instead of a runner.
-        progress: is told now and then how far it is; what it raises ends the run.
+        progress: called with the report after each job; an exception from it ends the run.
 
     Raises:
-        InputError, AudioError: if there is nothing in a source.
-        OutputError: if the folder cannot be written, is in use, or was made otherwise.
-        ModelMismatchError: if another model made what is in it.
-        ConfigError, CodesError, CheckpointError, EngineError: for options that cannot be.
+        InputError, AudioError: if a source has no audio.
+        OutputError: if the folder cannot be written, is in use, or holds rows made with other options.
+        ModelMismatchError: if another model made its rows.
+        ConfigError, CodesError, CheckpointError, EngineError: for options that are not valid.
     """
     settings = settings or Settings()
     if changed not in get_args(Changed):
@@ -139,7 +139,7 @@ def _runner(runner: Runner, address: str | None, processes: int | None, device: 
 
 
 class _Run:
-    """Inputs go out as they are listed, and into the folder as they come back."""
+    """Gives inputs to the runner as they are listed, and puts its results into the folder."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class _Run:
     ) -> None:
         self._folder, self._shard_seconds = folder, shard_seconds
         self._changed, self._hashes, self._progress = changed, hashes, progress
-        self._out: dict[str, Item] = {}  # to be worked on, by key
+        self._out: dict[str, Item] = {}  # given to the runner, by key
         self._seen: set[int] = set()
         self._done: list[Done] = []  # not in the folder yet
         self._seconds = self._codes = 0.0  # of these
