@@ -10,7 +10,7 @@ help:
 	@echo "make test           lint, types and all tests"
 	@echo "make lint           ruff and mypy alone"
 	@echo "make docs           the documentation as a site, in site/"
-	@echo "make bench          benchmarks beside transformers, descript-audio-codec and ONNX Runtime"
+	@echo "make bench          benchmarks beside transformers, descript-audio-codec and ONNX Runtime; whole corpora"
 	@echo "make parity         comparison with the real packages"
 	@echo "make player         the player for .dacz files as a folder, build/player"
 	@echo "make player-test    its tests in Debian's Chromium"
@@ -80,6 +80,7 @@ bench: .venv/test-installed
 	$(BIN)/python bench/live.py
 	$(BIN)/python bench/threads.py
 	$(BIN)/python bench/files.py
+	$(BIN)/python bench/corpus.py --memory-hours 10
 
 # The native code under the compiler's sanitizers, on random networks, signals and pushes.
 CXX ?= c++
