@@ -54,7 +54,7 @@ SHELVES = {
         ["__init__"],
     ],
     "engine": [["base", "pieces"], ["eager", "native"], ["__init__"]],
-    "codec": [["coder", "concealment", "parts"], ["arrays", "files", "live"], ["__init__"]],
+    "codec": [["coder", "concealment", "parts"], ["window"], ["arrays", "files", "live"], ["__init__"]],
 }
 
 FILES = [p for p in sorted(SOURCE.rglob("*.py")) if p != SOURCE / "__init__.py"]

@@ -179,29 +179,29 @@ def _slowly():
         time.sleep(0.3)
 
 
-def test_a_long_recording_does_not_hold_up_others(codec):
-    """It is coded a chunk a turn: what comes later shares the next turn."""
+def test_a_long_recording_does_not_delay_a_short_one(codec):
+    """It is coded chunk by chunk, and a request that comes later is in the very next turn."""
     with serving([codec]) as server:
         worker = service_of(server).worker
-        batches, both_wait = [], threading.Event()
+        coded, both_queued = [], threading.Event()
 
-        def told(n, seconds):
-            batches.append(n)
-            both_wait.wait(60)
+        def on_batch(n, seconds):
+            coded.append(seconds)
+            both_queued.wait(60)
 
-        worker._told = told
-        asked = [_asking(server, 30)]
-        _until(lambda: batches and worker.waiting == 1)
-        asked.append(_asking(server, 0.3))
+        worker._on_batch = on_batch
+        posting = [_posting(server, 30)]
+        _until(lambda: coded and worker.waiting == 1)
+        posting.append(_posting(server, 0.3))
         _until(lambda: worker.waiting == 2)
-        both_wait.set()
-        for thread in asked:
+        both_queued.set()
+        for thread in posting:
             thread.join()
-    assert batches[:3] == [1, 2, 1]
-    assert len(batches) >= 30
+    assert min(coded[:3]) < 0.5 < max(coded[1:3])
+    assert len(coded) >= 30
 
 
-def _asking(server, seconds):
+def _posting(server, seconds):
     body = wav(np.zeros((1, round(seconds * 16000))))
     thread = threading.Thread(target=post, args=(server.address, "/v1/encode", body))
     thread.start()
