@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from serving import CLIPS, STEREO, stream
+from serving import CLIPS, stream
 
 from dacodec.audio import read
 from dacodec.audio.pcm import pcm_bytes
@@ -27,8 +27,8 @@ def cut(data, *sizes):
 
 @pytest.fixture(scope="module")
 def sound():
-    samples, rate = read(STEREO)
-    return samples[:, rate : 3 * rate], rate
+    samples, rate = read(CLIPS / "env_vinyl_hiss_44k_st.flac")
+    return samples[:, rate : 2 * rate], rate
 
 
 def test_sound_to_packets_and_back(sound, codec, address):
