@@ -10,10 +10,11 @@ import asyncio
 import queue
 import threading
 from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import Any
 
 from dacodec.container import Header, Packet, Reader
+
+_AHEAD = 16
 
 
 class _Hungry:
@@ -51,7 +52,9 @@ class _Messages:
 
 
 class PacketStream:
-    """Used from the event loop; a context manager, whose end also ends the reader's thread.
+    """Used from the event loop. :meth:`close` ends the reader's thread.
+
+    The reader is at most ``_AHEAD`` packets ahead: a small message may hold a great many codes.
 
     Attributes:
         reader: None until the header has arrived.
@@ -60,6 +63,7 @@ class PacketStream:
     def __init__(self, conceal: bool) -> None:
         self.reader: Reader | None = None
         self._conceal = conceal
+        self._room, self._closed = threading.Semaphore(_AHEAD), False
         self._loop = asyncio.get_running_loop()
         self._found: asyncio.Queue[Packet | BaseException | type[_Hungry] | type[_Ended]] = asyncio.Queue()
         self._given = _Messages(lambda: self._report(_Hungry))
@@ -83,6 +87,7 @@ class PacketStream:
         self._given.put(data)
         while (found := await self._found.get()) is not _Hungry:
             if isinstance(found, Packet):
+                self._room.release()
                 yield found
             elif isinstance(found, BaseException):
                 self._report_again(found)
@@ -91,13 +96,10 @@ class PacketStream:
                 self._report_again(found)
                 return
 
-    def __enter__(self) -> PacketStream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        self._closed = True
         self._given.put(b"")
+        self._room.release()
 
     def _report_again(self, found: Any) -> None:
         """For the next push."""
@@ -113,6 +115,9 @@ class PacketStream:
         try:
             self.reader = Reader(self._given, conceal=self._conceal)
             for packet in self.reader:
+                self._room.acquire()
+                if self._closed:
+                    return
                 self._report(packet)
             self._report(_Ended)
         except Exception as error:

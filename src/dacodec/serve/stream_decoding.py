@@ -149,7 +149,7 @@ class _DaczDecoder(Stream):
         yield {"end": True, "n_samples": self._decoding.n_samples}
 
     def close(self) -> None:
-        self._packets.__exit__(None, None, None)
+        self._packets.close()
 
     def _begin(self) -> dict[str, Any]:
         header = self._packets.header

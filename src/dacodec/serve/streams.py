@@ -6,7 +6,6 @@ Results are exactly those of ``Codec.stream_encoder`` and ``stream_decoder``. do
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from starlette.types import Scope
 
 from dacodec.errors import DacodecError
 from dacodec.serve.guard import PROTOCOL, refuse
+from dacodec.serve.inbox import Inbox
 from dacodec.serve.limits import Limits
 from dacodec.serve.messages import Answer, Stream
 from dacodec.serve.problems import Problem, problem_of
@@ -75,36 +75,21 @@ async def _serve(limits: Limits, socket: WebSocket, stream: Stream) -> None:
     protocols = socket.scope.get("subprotocols", [])
     await socket.accept(PROTOCOL if PROTOCOL in protocols else None)
     await _send(socket, stream.greeting())
-    while True:
-        message = await _next(limits, socket)
-        if isinstance(message, str) and _is_end(message):
-            break
-        async for answer in stream.push(message):
-            await _send(socket, answer)
+    inbox = Inbox(socket.receive, limits)
+    try:
+        while not _is_end(message := await inbox.message()):
+            async for answer in stream.push(message):
+                await _send(socket, answer)
+    finally:
+        inbox.close()
     async for answer in stream.end():
         await _send(socket, answer)
     await socket.close(1000)
 
 
-async def _next(limits: Limits, socket: WebSocket) -> bytes | str:
+def _is_end(message: bytes | str) -> bool:
     try:
-        message = await asyncio.wait_for(socket.receive(), limits.idle_seconds)
-    except asyncio.TimeoutError:
-        raise Problem(
-            408,
-            "too_slow",
-            f"no message arrived for {limits.idle_seconds:g} s",
-            'end the stream with {"end": true}, and open a new one later',
-        ) from None
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code", 1006))
-    data: bytes | str | None = message.get("bytes")
-    return data if data is not None else message["text"]
-
-
-def _is_end(text: str) -> bool:
-    try:
-        return bool(json.loads(text) == {"end": True})
+        return isinstance(message, str) and bool(json.loads(message) == {"end": True})
     except (ValueError, RecursionError):
         return False
 
