@@ -1,11 +1,11 @@
-# The service (docs/service.md), for CPUs: docker build -t dacodec .
+# The service (docs/service.md) on a CPU: docker build -t dacodec .
 FROM python:3.12-slim-bookworm AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends g++ \
  && rm -rf /var/lib/apt/lists/*
-# PyTorch's usual build brings gigabytes of CUDA; its site shows the address of the one for CPUs:
+# PyTorch's default build includes gigabytes of CUDA. pytorch.org gives the URL of its CPU build:
 # --build-arg TORCH="torch==2.13.0 --index-url URL"
 ARG TORCH=torch==2.13.0
 # hadolint ignore=SC2086
@@ -24,5 +24,5 @@ ENV PATH=/opt/dacodec/bin:$PATH PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 HOME=/tmp
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --start-period=30s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=3)"]
-# Others reach it, so it demands DACODEC_API_KEY.
+# Others can reach it, so it needs DACODEC_API_KEY.
 ENTRYPOINT ["dacodec", "serve", "--host", "0.0.0.0"]

@@ -1,4 +1,4 @@
-"""Limits hold before memory is taken, and others do not notice."""
+"""Every limit holds, and other clients do not notice."""
 
 import io
 import socket
@@ -57,7 +57,7 @@ def test_bytes(limited):
 
 
 def test_memory_of_results(limited, codec):
-    """A file of some bytes that decodes to more than may be held."""
+    """A small file that decodes to more than the memory limit."""
     encoded = codec.encode(np.zeros((2, 44100 * 4), np.float32), 44100)
     wide = {"codes": encoded.codes[:, :1].tolist(), "sampling_rate": 192000}
     limits = Limits(memory_bytes=4 * MIB)
@@ -74,12 +74,12 @@ def test_seconds_channels_and_rates(limited):
     problem(post(address, "/v1/encode", wav(np.zeros((1, 100)), 300)), 422, "bad_rate")
     problem(post(address, "/v1/encode", wav(np.zeros((1, 100)), 384000)), 422, "bad_rate")
     ten_hours = bytearray(wav(np.zeros((1, 1000))))
-    ten_hours[40:44] = struct.pack("<I", 36000 * 16000 * 2)  # and there is next to nothing
+    ten_hours[40:44] = struct.pack("<I", 36000 * 16000 * 2)  # of which there are 1000 samples
     told = post(address, "/v1/encode", bytes(ten_hours))
     assert told.status in (413, 422)
     silence = io.BytesIO()
     write(silence, np.zeros((1, 16000 * 3600), np.float32), 16000, format="flac")
-    assert len(silence.getvalue()) < MIB  # an hour in some kilobytes
+    assert len(silence.getvalue()) < MIB  # an hour in a few kilobytes
     problem(post(address, "/v1/encode", silence.getvalue()), 413, "too_long")
     codes = np.zeros((1, 1, 1000), np.uint16)
     file = io.BytesIO()
@@ -87,8 +87,8 @@ def test_seconds_channels_and_rates(limited):
     problem(post(address, "/v1/decode", file.getvalue()), 413, "too_long")
 
 
-def test_places_are_few_and_come_back(limited):
-    """Two slow clients have all of them; the third is told when to come back, and they are given up in time."""
+def test_slots_run_out_and_are_freed(limited):
+    """Two slow clients hold both slots. A third is told when to retry; then the slow ones time out."""
     head = b"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
     slow = [_connected(limited.address) for _ in range(2)]
     for connection in slow:
@@ -106,7 +106,7 @@ def test_places_are_few_and_come_back(limited):
     assert post(limited.address, "/v1/encode", SPEECH.read_bytes()).status == 200
 
 
-def test_who_says_nothing_is_disconnected(limited):
+def test_a_silent_client_is_disconnected(limited):
     for data in (b"", b"POST /v1/enc", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
         with _connected(limited.address) as connection:
             connection.sendall(data)
@@ -117,7 +117,7 @@ def test_who_says_nothing_is_disconnected(limited):
             assert (b"200 OK" in received) == (b"healthz" in data)
 
 
-def test_who_does_not_read_is_disconnected(codec):
+def test_a_client_that_does_not_read_is_disconnected(codec):
     limits = Limits(send_seconds=1)
     with serving([codec], limits=limits) as server:
         codes = codec.encode(np.zeros(codec.sampling_rate * 2), codec.sampling_rate, n_quantizers=1).codes
@@ -131,12 +131,12 @@ def test_who_does_not_read_is_disconnected(codec):
             connection.sendall(head.encode() + body)
             admission = service_of(server).admission
             _until(lambda: admission.requests == 1)
-            _until(lambda: admission.requests == 0, seconds=120)  # though it is still connected
+            _until(lambda: admission.requests == 0, seconds=120)  # while the client is still connected
             assert admission.held_bytes == 0
 
 
-def test_who_goes_is_forgotten(limited, codec):
-    """Closed while its work waits: that is dropped, and the place is free."""
+def test_the_work_of_a_client_that_disconnects_is_dropped(limited, codec):
+    """While it is queued, or before the body is complete: the slot is freed."""
     service = service_of(limited)
     body = wav(np.zeros((2, 5 * 16000)))
     head = f"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -157,7 +157,7 @@ def test_streams(limited):
         with pytest.raises(Exception, match="429"), connect(url):
             pass
     _until(lambda: service_of(limited).admission.sessions == 0)
-    texts, _ = stream(limited.address, "/v1/stream/encode", [])  # and then nothing
+    texts, _ = stream(limited.address, "/v1/stream/encode", [])  # and no message
     assert texts[-1]["code"] == "too_slow"
     for query in (dict(channels=3), dict(rate=1000), dict(rate=384000)):
         with pytest.raises(Exception, match="422"):
@@ -222,5 +222,5 @@ def _recv(connection):
 def _until(holds, seconds=30):
     end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, "it never came to that"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.005)

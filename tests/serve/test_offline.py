@@ -1,4 +1,4 @@
-"""Whole recordings over HTTP are the library's, byte for byte."""
+"""Whole recordings over HTTP give the library's results, byte for byte."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from dacodec.container import MID_SIDE, Reader
 
 @pytest.fixture(scope="module")
 def files(codec, tmp_path_factory):
-    """Each clip, its .dacz and that decoded, by the library."""
+    """For each clip its .dacz file and that decoded, by the library."""
     folder, made = tmp_path_factory.mktemp("files"), {}
     for clip in (SPEECH, STEREO):
         codec.encode_file(clip, folder / f"{clip.stem}.dacz")
@@ -28,7 +28,7 @@ def files(codec, tmp_path_factory):
 
 
 @pytest.mark.parametrize("clip", [SPEECH, STEREO], ids=lambda p: p.stem)
-def test_there_and_back_as_the_library(clip, files, address):
+def test_results_equal_the_librarys(clip, files, address):
     dacz, wav = files[clip]
     coded = post(address, "/v1/encode", clip.read_bytes())
     assert coded.status == 200, coded.body
@@ -39,8 +39,8 @@ def test_there_and_back_as_the_library(clip, files, address):
     assert int(decoded.headers["dacodec-samples"]) == read(clip).samples.shape[1]
 
 
-def test_many_at_once_are_each_as_alone(codec, server, address):
-    """Of different lengths, channels, rates and codebooks, and coded together."""
+def test_requests_coded_together_give_what_each_gives_alone(codec, server, address):
+    """With different lengths, channels, rates and codebooks."""
     cases = []
     for number, clip in enumerate(sorted(CLIPS.glob("*.flac"))):
         samples, rate = read(clip)
@@ -67,13 +67,13 @@ def test_many_at_once_are_each_as_alone(codec, server, address):
         alone = codec.encode(samples, rate, n_quantizers=n_quantizers)
         assert np.array_equal(Reader(io.BytesIO(answer.body)).read_codes(), alone.codes)
     pieces, batches = (b - a for a, b in zip(before, _batches(address), strict=True))
-    assert batches < pieces  # some did go together
+    assert batches < pieces  # some were coded together
     service = service_of(server)
     assert service.admission.requests == service.admission.held_bytes == 0
 
 
 def _batches(address):
-    """Pieces coded so far, and in how many batches."""
+    """Chunks coded so far, and in how many batches."""
     lines = dict(
         line.rsplit(" ", 1) for line in request(address, "GET", "/metrics").body.decode().splitlines()
     )
@@ -177,10 +177,10 @@ def test_models_state_and_openapi(codec, address):
     assert {"/v1/encode", "/v1/decode", "/v1/models", "/healthz", "/readyz", "/metrics"} <= set(paths)
     body = paths["/v1/decode"]["post"]["requestBody"]["content"]["application/json"]
     answer = post(address, "/v1/decode", json.dumps(body["example"]).encode())
-    assert answer.status == 200, answer.body  # the example is one
+    assert answer.status == 200, answer.body  # the documented example works
 
 
-def test_the_command_line_says_what_is_missing():
+def test_the_command_says_which_package_is_missing():
     hide = "import sys; sys.modules['uvicorn'] = None; sys.argv = ['dacodec', 'serve']; from dacodec.cli.main import main; main()"
     run = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True)
     assert run.stderr == "dacodec: the service needs uvicorn: pip install dacodec[serve]\n"
