@@ -8,7 +8,7 @@ from malformed import ALLOWED, Attacker
 from serving import SPEECH, post, request, service_of
 from websockets.sync.client import connect
 
-N = 25  # of each kind
+N = 15  # of each kind
 
 
 @pytest.fixture(scope="module")

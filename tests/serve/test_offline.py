@@ -44,7 +44,7 @@ def test_requests_coded_together_give_what_each_gives_alone(codec, server, addre
     cases = []
     for number, clip in enumerate(sorted(CLIPS.glob("*.flac"))):
         samples, rate = read(clip)
-        length = round((0.2 + 0.3 * number) * rate)
+        length = round((0.2 + 0.15 * number) * rate)
         file = io.BytesIO()
         write(file, samples[:, rate // 2 : rate // 2 + length], rate)
         cases.append((file.getvalue(), number % 9 + 1))

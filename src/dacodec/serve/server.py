@@ -136,10 +136,8 @@ def _protocol(limits: Limits) -> type[H11Protocol]:
     class TimedProtocol(H11Protocol):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
-            self.app_state = {
-                **self.app_state,
-                "connection": self,
-            }  # guard aborts it if the client is too slow
+            # guard aborts the connection if the client is too slow to read.
+            self.app_state = {**self.app_state, "connection": self}
             self._timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
