@@ -4,7 +4,7 @@
 
 Each client posts FLAC recordings of 1 to 6 s to ``dacodec serve``, the next one as soon as the last is answered. Clients
 and server share this machine. The engine's own throughput is that of ``Codec.encode_batch`` on the same recordings, 16 at
-a time, in a process of its own, before and after. Results go to bench/results, unless --smoke makes it a run of 10 s.
+a time, in a process of its own, before and after. Results go to bench/results, except those of --smoke: 8 clients, 10 s.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main():
         print(engine_alone(arguments.alone))
         return
     if arguments.smoke:
-        arguments.seconds = 10
+        arguments.seconds, arguments.clients = 10, 8
     alone_seconds = arguments.engine_seconds or max(5, arguments.seconds / 8)
     recordings = make_recordings()
     before = measured_alone(alone_seconds)
@@ -121,13 +121,17 @@ class Server:
                 re.search(r"^dacodec_audio_seconds_total (\S+)", response.read().decode(), re.MULTILINE)[1]
             )
 
-    def kill(self):
-        self._process.kill()
-        self._process.wait()
-
     def end(self):
+        """Stop it gracefully; gives the exit code."""
         self._process.terminate()
         return self._process.wait(60)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
 
 
 class Clients:
@@ -140,6 +144,15 @@ class Clients:
         self._threads = [threading.Thread(target=self._work, args=(i,)) for i in range(n)]
         for thread in self._threads:
             thread.start()
+
+    def warm_up(self):
+        """Wait until every client has had an answer, and forget these."""
+        end = time.monotonic() + 300
+        while len({answer.client for answer in self.answers}) < len(self._threads):
+            assert time.monotonic() < end, (self.failed, self.wrong)
+            time.sleep(0.1)
+        with self._lock:
+            self.answers.clear()
 
     def stop(self):
         self._over.set()
@@ -169,13 +182,13 @@ class Clients:
 
 
 def under_load(recordings, n_clients, seconds):
-    server = Server()
-    Client(server.address).encode(recordings[0])
+    with Server() as server:
+        return measured(server, recordings, n_clients, seconds)
+
+
+def measured(server, recordings, n_clients, seconds):
     clients, memory = Clients(server.address, recordings, n_clients), []
-    warm = seconds / 10
-    time.sleep(warm)
-    with clients._lock:
-        clients.answers.clear()
+    clients.warm_up()
     before, began = server.audio_seconds, time.perf_counter()
     while time.perf_counter() - began < seconds:
         memory.append(server.memory_mib)
@@ -199,18 +212,17 @@ def under_load(recordings, n_clients, seconds):
 
 
 def kill_and_restart(recordings, n_clients, seconds):
-    server = Server()
-    clients = Clients(server.address, recordings, n_clients)
-    time.sleep(seconds / 2)
-    server.kill()
+    with Server() as first:
+        clients = Clients(first.address, recordings, n_clients)
+        time.sleep(seconds / 2)
     before = len(clients.answers)
     down = time.perf_counter()
-    server = Server(server.port)
-    down = time.perf_counter() - down
-    broken = sum(name != "ConnectionRefusedError" for name in clients.failed)
-    time.sleep(seconds / 2)
-    clients.stop()
-    server.end()
+    with Server(first.port) as second:
+        down = time.perf_counter() - down
+        broken = sum(name != "ConnectionRefusedError" for name in clients.failed)
+        time.sleep(seconds / 2)
+        clients.stop()
+        second.end()
     return {
         "broken": broken,
         "refused": len(clients.failed) - broken,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import statistics
 import sys
 import threading
 import time
@@ -40,8 +41,9 @@ def main():
 
 
 def attack(process, address, arguments):
-    """Prints what happened, and returns an error or None."""
+    """Print what happened; returns an error message or None."""
     dacz = post(address, "/v1/encode", SPEECH.read_bytes()).body
+    alone = [encode(address, dacz) for _ in range(5)]
     attackers = [Attacker(address, dacz, seed=1000 * arguments.seed + n) for n in range(arguments.attackers)]
     over, waits, statuses, memory = threading.Event(), [], collections.Counter(), []
     other = threading.Thread(target=use, args=(address, dacz, over, waits))
@@ -61,7 +63,10 @@ def attack(process, address, arguments):
     other.join()
     held = settled(address)
     print(f"answers (None: the connection ended): {dict(sorted(statuses.items(), key=str))}")
-    print(f"the other client: {len(waits)} requests, all answered rightly, the slowest in {max(waits):.2f} s")
+    print(
+        f"the other client: {len(waits)} requests, all answered correctly; slowest {max(waits):.2f} s, median "
+        f"{statistics.median(waits):.2f} s; before the attack {statistics.median(alone):.2f} s"
+    )
     print(f"threads at the end: {n_threads(process)}; held: {held}")
     wrong = sorted(status for status in statuses if status not in ALLOWED | {None})
     if wrong:
@@ -86,13 +91,18 @@ def run(attacker, n, statuses):
 
 def use(address, dacz, over, waits):
     while not over.is_set():
-        began = time.monotonic()
-        assert post(address, "/v1/encode", SPEECH.read_bytes()).body == dacz
-        waits.append(time.monotonic() - began)
+        waits.append(encode(address, dacz))
+
+
+def encode(address, dacz):
+    """Seconds that a request takes which must give ``dacz``."""
+    began = time.monotonic()
+    assert post(address, "/v1/encode", SPEECH.read_bytes()).body == dacz
+    return time.monotonic() - began
 
 
 def settled(address):
-    """What the server holds, once that is nothing, or after 70 s: longer than a body may take to arrive."""
+    """What the server still holds. Waits up to 70 s for it to be nothing: longer than the time limit for bodies."""
     end = time.monotonic() + 70
     while True:
         held = {name: metric(address, name) for name in HELD}
