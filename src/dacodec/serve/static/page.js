@@ -98,10 +98,12 @@ async function code() {
     if (signal.aborted) return;
     coded = { recording, dacz, sound, codes, buffer };
     $("result").hidden = false;
+    clearTest();
     players.load("a", recording.buffer);
     players.load("b", buffer);
     showResult();
-    say(["Done.", recording.buffer ? "" : "This browser cannot play the original, only the decoded version.", warning ? `Warning: ${warning}` : ""].join(" "));
+    const notes = [!recording.buffer && "This browser cannot play the original, only the decoded version.", warning && `Warning: ${warning}`];
+    say(["Done.", ...notes.filter(Boolean)].join(" "));
   } catch (error) {
     if (signal.aborted) return;
     given = coded?.recording ?? null; // what is shown stays, and the slider applies to it
@@ -216,12 +218,18 @@ function hearInTest(name) {
 function startTest() {
   if (test.running) return leaveTest();
   if (!coded.recording.buffer) return complain(new Error("The blind test needs an original that this browser can play."));
-  test.reset();
+  clearTest();
   test.draw();
   showTest();
-  $("abx-tally").textContent = "No answers yet.";
   hearInTest("x");
   players.play();
+}
+
+// Answers about other audio do not count.
+function clearTest() {
+  leaveTest();
+  test.reset();
+  $("abx-tally").textContent = "No answers yet.";
 }
 
 function leaveTest() {
@@ -254,6 +262,7 @@ async function record() {
     return;
   }
   const context = new AudioContext(), blocks = [];
+  $("record").disabled = true; // until the microphone is open
   try {
     const close = await microphone(context, (block) => {
       blocks.push(block);
@@ -264,6 +273,7 @@ async function record() {
     context.close();
     complain(new Problem("The microphone cannot be used.", error.message, "microphone"));
   }
+  $("record").disabled = false;
   showRecording();
 }
 
