@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,18 +23,21 @@ LIMITS = Limits(
     channels=2,
     requests=2,
     sessions=1,
-    header_seconds=1,
-    body_seconds=1,
-    send_seconds=1,
-    idle_seconds=1,
-    session_seconds=3,
     message_bytes=1 << 16,
 )
 
 
 @pytest.fixture(scope="module")
 def limited(codec):
+    """Little of everything but time: the machine may be busy."""
     with serving([codec], limits=LIMITS) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def impatient(codec):
+    limits = replace(LIMITS, header_seconds=1, body_seconds=3, idle_seconds=2, session_seconds=4)
+    with serving([codec], limits=limits) as server:
         yield server
 
 
@@ -87,28 +91,28 @@ def test_seconds_channels_and_rates(limited):
     problem(post(address, "/v1/decode", file.getvalue()), 413, "too_long")
 
 
-def test_slots_run_out_and_are_freed(limited):
+def test_slots_run_out_and_are_freed(impatient):
     """Two slow clients hold both slots. A third is told when to retry; then the slow ones time out."""
     head = b"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
-    slow = [_connected(limited.address) for _ in range(2)]
+    slow = [_connected(impatient.address) for _ in range(2)]
     for connection in slow:
         connection.sendall(head + b"x")
-    _until(lambda: service_of(limited).admission.requests == 2)
-    answer = post(limited.address, "/v1/encode", SPEECH.read_bytes())
+    _until(lambda: service_of(impatient).admission.requests == 2)
+    answer = post(impatient.address, "/v1/encode", SPEECH.read_bytes())
     problem(answer, 429, "busy")
     assert 1 <= int(answer.headers["retry-after"]) <= 60
-    assert request(limited.address, "GET", "/readyz").status == 503
-    assert request(limited.address, "GET", "/healthz").status == 200
+    assert request(impatient.address, "GET", "/readyz").status == 503
+    assert request(impatient.address, "GET", "/healthz").status == 200
     for connection in slow:
         assert b" 408 " in connection.recv(65536)
         connection.close()
-    _until(lambda: service_of(limited).admission.requests == 0)
-    assert post(limited.address, "/v1/encode", SPEECH.read_bytes()).status == 200
+    _until(lambda: service_of(impatient).admission.requests == 0)
+    assert post(impatient.address, "/v1/encode", SPEECH.read_bytes()).status == 200
 
 
-def test_a_silent_client_is_disconnected(limited):
+def test_a_silent_client_is_disconnected(impatient):
     for data in (b"", b"POST /v1/enc", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
-        with _connected(limited.address) as connection:
+        with _connected(impatient.address) as connection:
             connection.sendall(data)
             began, received = time.monotonic(), b""
             while part := _recv(connection):
@@ -150,27 +154,27 @@ def test_the_work_of_a_client_that_disconnects_is_dropped(limited, codec):
     assert service.admission.held_bytes == 0
 
 
-def test_streams(limited):
-    url = limited.address.replace("http", "ws") + "/v1/stream/encode"
+def test_streams(impatient):
+    url = impatient.address.replace("http", "ws") + "/v1/stream/encode"
     with connect(url) as first:
         first.recv()
         with pytest.raises(Exception, match="429"), connect(url):
             pass
-    _until(lambda: service_of(limited).admission.sessions == 0)
-    texts, _ = stream(limited.address, "/v1/stream/encode", [])  # and no message
+    _until(lambda: service_of(impatient).admission.sessions == 0)
+    texts, _ = stream(impatient.address, "/v1/stream/encode", [])  # and no message
     assert texts[-1]["code"] == "too_slow"
     for query in (dict(channels=3), dict(rate=1000), dict(rate=384000)):
         with pytest.raises(Exception, match="422"):
-            stream(limited.address, "/v1/stream/encode", [], **query)
+            stream(impatient.address, "/v1/stream/encode", [], **query)
     with connect(url) as socket:
         socket.recv()
         socket.send(bytes(LIMITS.message_bytes + 1))
         with pytest.raises(Exception, match="1009"):
             socket.recv()
-    _until(lambda: service_of(limited).admission.sessions == 0)
-    texts, _ = stream(limited.address, "/v1/stream/encode", _slowly())
+    _until(lambda: service_of(impatient).admission.sessions == 0)
+    texts, _ = stream(impatient.address, "/v1/stream/encode", _slowly())
     assert texts[-1]["code"] == "too_long"
-    _until(lambda: service_of(limited).admission.sessions == 0)
+    _until(lambda: service_of(impatient).admission.sessions == 0)
 
 
 def _slowly():
