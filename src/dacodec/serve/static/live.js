@@ -63,6 +63,7 @@ export class Loop {
     const common = { rate, channels: 1, raw: "f32le", lookahead_ms: lookahead };
     const fail = (problem) => this.failed(problem);
     this.closeMicrophone = await microphone(this.context, (block) => this.push(block));
+    if (this.stopped) return this.closeMicrophone();
     this.playback = new AudioWorkletNode(this.context, "playback", {
       numberOfInputs: 0, outputChannelCount: [1], processorOptions: { cushion: Math.round(CUSHION_SECONDS * rate) },
     });
@@ -115,6 +116,8 @@ export class Loop {
   }
 
   stop() {
+    this.stopped = true;
+    if (this.playback) this.playback.port.onmessage = null;
     this.closeMicrophone?.();
     this.encoder?.close();
     this.decoder?.close();

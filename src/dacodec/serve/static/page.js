@@ -299,9 +299,11 @@ async function live() {
   $("live-start").setAttribute("aria-pressed", "true");
   $("live-start").textContent = "Stop";
   $("live-status").textContent = "Speak into the microphone.";
+  const started = loop;
   try {
     await loop.start({ codebooks: $("live-codebooks").value, lookahead: $("live-lookahead").value, muted: $("live-mute").checked });
   } catch (error) {
+    if (loop !== started) return; // stopped meanwhile
     endLive("");
     complain(new Problem("The microphone cannot be used.", error.message, "microphone"));
   }
