@@ -67,7 +67,7 @@ SHELVES = {
         ["parity", "readme"],
         ["__init__"],
     ],
-    "codec": [["coder", "concealment", "parts"], ["arrays", "files", "live"], ["__init__"]],
+    "codec": [["coder", "concealment", "parts"], ["window"], ["arrays", "files", "live"], ["__init__"]],
 }
 
 FILES = [p for p in sorted(SOURCE.rglob("*.py")) if p != SOURCE / "__init__.py"]
