@@ -153,6 +153,8 @@ def test_bitrates(codec):
 class Through:
     """An engine that codes nothing: it returns its input, so that only the codec's own effect shows."""
 
+    chunk_seconds = 5.0
+
     def __init__(self, geometry):
         self.geometry = geometry
 
