@@ -33,7 +33,7 @@ def install(extra):
 
 def test_all_extras_are_here():
     told = python("import importlib.metadata as m; print(*m.metadata('dacodec').get_all('Provides-Extra'))")
-    assert set(told.split()) == {"play", "eval", "train", "serve", "corpus", "docs", "test", *EMPTY}
+    assert set(told.split()) == {"play", "eval", "train", "serve", "corpus", "export", "docs", "test", *EMPTY}
 
 
 def test_play(folder):
@@ -97,3 +97,11 @@ def test_corpus(folder):
     install("corpus")
     succeeded(dacodec("tokenize", SPEECH, "-o", "tokens", "-j", "1", cwd=folder))
     assert list((folder / "tokens").rglob("*.parquet"))
+
+
+def test_export(folder):
+    lacking("export", folder, "export", "builtin", "-o", "exported")
+    install("export")
+    done = succeeded(dacodec("export", "builtin", "-o", "exported", cwd=folder))
+    assert "decoder.onnx" in done.stdout
+    assert (folder / "exported/README.md").stat().st_size > 1000
