@@ -105,6 +105,10 @@ class DaczAudio extends HTMLElement {
     this.find(".alert").hidden = true;
     for (const id of ["#play", "#seek", "#codebooks"]) this.find(id).disabled = true;
     this.find("#facts").replaceChildren();
+    this.find("#codebooks-out").textContent = "";
+    this.spectrogram.clear(1, 0);
+    this.position = 0;
+    this.show();
     this.worker ??= this.startWorker();
     this.say("Reading");
     this.worker.postMessage({ open: bytes });

@@ -26,7 +26,9 @@ export class Recording {
     const { hopLength, modelSamplingRate, samplingRate } = this.header;
     const last = this.packets.at(-1);
     this.nFrames = this.endFrame ?? (last ? last.block.firstFrame + last.block.nFrames : 0);
-    this.nSamples ??= this.header.nSamples ?? Math.floor((this.nFrames * hopLength * samplingRate) / modelSamplingRate);
+    // What the frames cover, with one to spare: a damaged file may promise more.
+    const covered = (frames) => Math.floor((frames * hopLength * samplingRate) / modelSamplingRate);
+    this.nSamples = Math.min(this.nSamples ?? this.header.nSamples ?? covered(this.nFrames), covered(this.nFrames + 1));
   }
 
   take(block) {

@@ -97,6 +97,7 @@ export class Spectrogram {
   }
 
   label() {
+    if (!this.samplingRate) return;
     const most = this.samplingRate / 2000, step = [1, 2, 4, 5, 10, 20].find((some) => most / some <= 5) ?? 50;
     const { context, scale } = this;
     context.font = `${11 * scale}px system-ui, sans-serif`;

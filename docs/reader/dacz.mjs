@@ -113,7 +113,7 @@ export function readHeader(input) {
     for (const [name, size, least, most] of fields) {
       const offset = input.offset;
       header[name] = input.number(size);
-      need(header[name] >= least && header[name] <= most, name, offset);
+      need(header[name] >= least && header[name] <= most, `${name} is ${header[name]}, not ${least} to ${most}`, offset);
     }
   };
   readFields(FIELDS);

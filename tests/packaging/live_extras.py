@@ -33,7 +33,18 @@ def install(extra):
 
 def test_all_extras_are_here():
     told = python("import importlib.metadata as m; print(*m.metadata('dacodec').get_all('Provides-Extra'))")
-    assert set(told.split()) == {"play", "eval", "train", "serve", "corpus", "ray", "docs", "test", *EMPTY}
+    assert set(told.split()) == {
+        "play",
+        "eval",
+        "train",
+        "serve",
+        "corpus",
+        "ray",
+        "export",
+        "docs",
+        "test",
+        *EMPTY,
+    }
 
 
 def test_play(folder):
@@ -104,3 +115,11 @@ def test_ray(folder):
     install("ray")
     succeeded(dacodec("tokenize", SPEECH, "-o", "on-ray", "--runner", "ray", cwd=folder))
     assert list((folder / "on-ray").rglob("*.parquet"))
+
+
+def test_export(folder):
+    lacking("export", folder, "export", "builtin", "-o", "exported")
+    install("export")
+    done = succeeded(dacodec("export", "builtin", "-o", "exported", cwd=folder))
+    assert "decoder.onnx" in done.stdout
+    assert (folder / "exported/README.md").stat().st_size > 1000
