@@ -1,11 +1,11 @@
-# The service (docs/service.md), for CPUs: docker build -t dacodec .
+# The service (docs/service.md) on a CPU: docker build -t dacodec .
 FROM python:3.12-slim-bookworm AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends g++ \
  && rm -rf /var/lib/apt/lists/*
-# PyTorch's usual build brings gigabytes of CUDA; its site shows the address of the one for CPUs:
+# PyTorch's default build includes gigabytes of CUDA. pytorch.org gives the URL of its CPU build:
 # --build-arg TORCH="torch==2.13.0 --index-url URL"
 ARG TORCH=torch==2.13.0
 # hadolint ignore=SC2086

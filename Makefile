@@ -3,15 +3,17 @@ PYTHON ?= python3
 TORCH ?= torch
 BIN := .venv/bin
 
-.PHONY: help docs demo test test-targets test-wheel test-hubs test-versions test-frozen lint parity bench sanitize clean
+.PHONY: help docs demo test test-targets test-wheel test-hubs test-versions test-frozen lint parity bench player player-test sanitize clean
 
 help:
 	@echo "make demo           a tour of the package, in two minutes"
 	@echo "make test           lint, types and all tests"
 	@echo "make lint           ruff and mypy alone"
 	@echo "make docs           the documentation as a site, in site/"
-	@echo "make bench          benchmarks beside transformers, descript-audio-codec and ONNX Runtime"
+	@echo "make bench          benchmarks beside transformers, descript-audio-codec and ONNX Runtime; whole corpora"
 	@echo "make parity         comparison with the real packages"
+	@echo "make player         the player for .dacz files as a folder, build/player"
+	@echo "make player-test    its tests in Debian's Chromium"
 	@echo "make test-wheel     the package as it is installed"
 	@echo "make test-targets   the numerical tests under every instruction set of this processor"
 	@echo "make test-hubs      with every huggingface_hub"
@@ -39,6 +41,16 @@ lint: .venv/test-installed
 docs: .venv/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The player as static files: the page, the engine in WebAssembly (scripts/player/wasm.sh) and the built-in model.
+player: .venv/test-installed
+	$(BIN)/python scripts/player/build.py build/player
+
+# In Debian's Chromium, which must be installed, with Node.js. DACODEC_PICTURES=FOLDER keeps pictures of the page.
+player-test: .venv/test-installed
+	npm install --prefix build/npm --ignore-scripts --no-audit --no-fund onnxruntime-web@1.30.0
+	$(BIN)/python scripts/player/build.py build/player-test builtin tests/container/golden/model
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/player/test_recording.py tests/player/in_browser.py
 
 # The package as installed: sdist, wheel, an empty environment, the extras one by one. Needs no .venv.
 test-wheel:
@@ -68,6 +80,7 @@ bench: .venv/test-installed
 	$(BIN)/python bench/live.py
 	$(BIN)/python bench/threads.py
 	$(BIN)/python bench/files.py
+	$(BIN)/python bench/corpus.py --memory-hours 10
 
 # The native code under the compiler's sanitizers, on random networks, signals and pushes.
 CXX ?= c++

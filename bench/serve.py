@@ -1,16 +1,16 @@
-"""The service under load: nobody is lost, what it codes in a second beside the engine's own, its memory; killed, too.
+"""The service under load: lost requests, latency, throughput beside the engine's own, memory; then killed and restarted.
 
     python bench/serve.py [--seconds 120] [--clients 64] [--smoke]
 
-Each client posts recordings of 1 to 6 s, as FLAC, one after the other, to ``dacodec serve`` on this machine, which is
-what they are coded on, too. The engine's own is ``Codec.encode_batch`` of the same recordings, 16 at a time, just
-before and just after, in a process of its own. Then the server is killed under load and started again. Written to
-bench/results, but not with --smoke, which takes 10 s.
+Each client posts FLAC recordings of 1 to 6 s to ``dacodec serve``, the next one as soon as the last is answered. Clients
+and server share this machine. The engine's own throughput is that of ``Codec.encode_batch`` on the same recordings, 16 at
+a time, in a process of its own, before and after. Results go to bench/results, except those of --smoke: 8 clients, 10 s.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import datetime
 import io
 import random
@@ -29,6 +29,8 @@ from dacodec.audio import read, write
 from dacodec.serve.client import Client
 
 CLIPS = sorted((ROOT / "tests" / "data" / "clips").glob("*.flac"))
+Answer = collections.namedtuple("Answer", "client seconds")
+
 N_RECORDINGS = 40
 BATCH = 16
 
@@ -40,7 +42,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument(
-        "--engine-seconds", type=float, default=None, help="that the engine alone is measured, twice"
+        "--engine-seconds", type=float, default=None, help="to measure the engine alone, twice"
     )
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--alone", type=float, help=argparse.SUPPRESS)
@@ -49,7 +51,7 @@ def main():
         print(engine_alone(arguments.alone))
         return
     if arguments.smoke:
-        arguments.seconds = 10
+        arguments.seconds, arguments.clients = 10, 8
     alone_seconds = arguments.engine_seconds or max(5, arguments.seconds / 8)
     recordings = make_recordings()
     before = measured_alone(alone_seconds)
@@ -78,7 +80,7 @@ def make_recordings():
 
 
 def engine_alone(seconds):
-    """Seconds of audio a second of Codec.encode_batch."""
+    """Seconds of audio per second of Codec.encode_batch, summed over channels."""
     from dacodec import Codec
 
     codec = Codec.from_pretrained("builtin")
@@ -99,7 +101,7 @@ def measured_alone(seconds):
 
 
 class Server:
-    """The real command, in a process of its own."""
+    """``dacodec serve`` in a process of its own."""
 
     def __init__(self, port=0):
         command = [sys.executable, "-m", "dacodec", "serve", "--port", str(port)]
@@ -113,31 +115,44 @@ class Server:
 
     @property
     def audio_seconds(self):
-        """That were coded so far, each channel on its own: not only of requests that are done."""
+        """Coded so far, summed over channels, including parts of unfinished requests."""
         with urllib.request.urlopen(self.address + "/metrics", timeout=60) as response:
             return float(
                 re.search(r"^dacodec_audio_seconds_total (\S+)", response.read().decode(), re.MULTILINE)[1]
             )
 
-    def kill(self):
-        self._process.kill()
-        self._process.wait()
-
     def end(self):
+        """Stop it gracefully; gives the exit code."""
         self._process.terminate()
         return self._process.wait(60)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+
 
 class Clients:
-    """Many, each in a thread, until they are told to stop."""
+    """Post recordings, each client in a thread, until :meth:`stop`."""
 
     def __init__(self, address, recordings, n):
-        self.latencies, self.failed, self.wrong = [], [], []
+        self.answers, self.failed, self.wrong = [], [], []
         self._address, self._recordings = address, recordings
         self._over, self._lock = threading.Event(), threading.Lock()
         self._threads = [threading.Thread(target=self._work, args=(i,)) for i in range(n)]
         for thread in self._threads:
             thread.start()
+
+    def warm_up(self):
+        """Wait until every client has had an answer, and forget these."""
+        end = time.monotonic() + 300
+        while len({answer.client for answer in self.answers}) < len(self._threads):
+            assert time.monotonic() < end, (self.failed, self.wrong)
+            time.sleep(0.1)
+        with self._lock:
+            self.answers.clear()
 
     def stop(self):
         self._over.set()
@@ -161,30 +176,33 @@ class Clients:
                     self.wrong.append(str(error))
                 continue
             with self._lock:
-                self.latencies.append(time.perf_counter() - began)
+                self.answers.append(Answer(number, time.perf_counter() - began))
                 if not dacz.startswith(b"\x89DAC"):
-                    self.wrong.append("no .dacz")
+                    self.wrong.append("not a .dacz file")
 
 
 def under_load(recordings, n_clients, seconds):
-    server = Server()
-    Client(server.address).encode(recordings[0])
+    with Server() as server:
+        return measured(server, recordings, n_clients, seconds)
+
+
+def measured(server, recordings, n_clients, seconds):
     clients, memory = Clients(server.address, recordings, n_clients), []
-    warm = seconds / 10
-    time.sleep(warm)
-    with clients._lock:
-        clients.latencies.clear()
+    clients.warm_up()
     before, began = server.audio_seconds, time.perf_counter()
     while time.perf_counter() - began < seconds:
         memory.append(server.memory_mib)
         time.sleep(0.5)
     audio, took = server.audio_seconds - before, time.perf_counter() - began
     with clients._lock:
-        latencies = sorted(clients.latencies)
+        answers = list(clients.answers)
     clients.stop()
+    latencies = sorted(answer.seconds for answer in answers)
+    each = collections.Counter(answer.client for answer in answers)
     return {
         "rate": audio / took,
-        "requests": len(latencies),
+        "requests": len(answers),
+        "each": (min(each[n] for n in range(n_clients)), max(each.values())),
         "p50": statistics.median(latencies),
         "p99": latencies[int(0.99 * (len(latencies) - 1))],
         "lost": len(clients.failed) + len(clients.wrong),
@@ -194,23 +212,22 @@ def under_load(recordings, n_clients, seconds):
 
 
 def kill_and_restart(recordings, n_clients, seconds):
-    server = Server()
-    clients = Clients(server.address, recordings, n_clients)
-    time.sleep(seconds / 2)
-    server.kill()
-    before = len(clients.latencies)
+    with Server() as first:
+        clients = Clients(first.address, recordings, n_clients)
+        time.sleep(seconds / 2)
+    before = len(clients.answers)
     down = time.perf_counter()
-    server = Server(server.port)
-    down = time.perf_counter() - down
-    broken = sum(name != "ConnectionRefusedError" for name in clients.failed)
-    time.sleep(seconds / 2)
-    clients.stop()
-    server.end()
+    with Server(first.port) as second:
+        down = time.perf_counter() - down
+        broken = sum(name != "ConnectionRefusedError" for name in clients.failed)
+        time.sleep(seconds / 2)
+        clients.stop()
+        second.end()
     return {
         "broken": broken,
         "refused": len(clients.failed) - broken,
         "before": before,
-        "after": len(clients.latencies) - before,
+        "after": len(clients.answers) - before,
         "wrong": len(clients.wrong),
         "down": down,
     }
@@ -221,23 +238,27 @@ def report(load, before, after, killed, arguments):
     quarter, most, end = load["memory"]
     return f"""# The service under load on {hardware_name()}
 
-{arguments.clients} clients, {arguments.seconds:g} s, recordings of 1 to 6 s as FLAC, built-in model, server and clients on one machine
-(`bench/serve.py`).
+{arguments.clients} clients for {arguments.seconds:g} s, each posting FLAC recordings of 1 to 6 s one after the other; built-in model; clients and server
+on one machine (`bench/serve.py`).
 
 | | |
 |---|---|
 | requests answered | {load["requests"]} |
-| lost or refused for good | {load["lost"]} |
-| latency, s: median, 99 % | {load["p50"]:.2f}, {load["p99"]:.2f} |
-| audio coded, s a second | {load["rate"]:.1f} |
+| requests lost | {load["lost"]} |
+| requests per client: fewest, most | {load["each"][0]}, {load["each"][1]} |
+| latency in s: median, 99th percentile | {load["p50"]:.2f}, {load["p99"]:.2f} |
+| throughput, seconds of audio per second | {load["rate"]:.1f} |
 | the engine alone, before and after | {before:.1f}, {after:.1f} |
-| of the engine's own | {load["rate"] / engine:.2f} |
-| memory, MiB: after a quarter, most, at the end | {quarter:.0f}, {most:.0f}, {end:.0f} |
+| share of the engine's throughput | {load["rate"] / engine:.2f} |
+| memory in MiB: after a quarter of the time, peak, end | {quarter:.0f}, {most:.0f}, {end:.0f} |
 | exit code after SIGTERM | {load["exit"]} |
 
-Killed (SIGKILL) under that load and started again on the same port, {killed["down"]:.1f} s later: {killed["broken"]} requests were in
-flight and broke off, each with an error at its client; {killed["refused"]} attempts were refused while it was down; {killed["before"]}
-requests were answered before, {killed["after"]} after, {killed["wrong"]} wrongly."""
+Throughput and audio are summed over channels. With {arguments.clients} clients that always wait, the mean latency is {arguments.clients} divided by the requests
+per second, whatever the order of the queue.
+
+Then the server was killed (SIGKILL) under the same load and restarted on its port, which took {killed["down"]:.1f} s. {killed["broken"]} requests
+were in flight; each client saw its connection break. {killed["refused"]} attempts were refused while the server was down. {killed["before"]} requests were
+answered before and {killed["after"]} after, {killed["wrong"]} of them wrongly."""
 
 
 if __name__ == "__main__":

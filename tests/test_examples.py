@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -69,3 +70,44 @@ def test_a_language_model_is_heard_while_it_speaks(tmp_path):
     heard = soundfile.read(tmp_path / "heard.wav", dtype="float32")[0]
     assert heard.shape == expected.reshape(-1).shape
     assert abs(heard - expected.reshape(-1)).max() < 2**-15 + 1e-4
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """Tokens of half a minute of speech, in rows of two seconds."""
+    output = tmp_path_factory.mktemp("tokens") / "out"
+    command = [sys.executable, "-m", "dacodec", "tokenize", str(CLIP), "-o", str(output), "-j", "1"]
+    subprocess.run([*command, "--n-quantizers", "9", "--split-seconds", "2"], check=True)
+    return output
+
+
+def example(*arguments):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+def test_a_tiny_gpt_learns_tokens_and_is_heard(tokens, tmp_path):
+    sizes = ["--steps", 40, "--seconds", 0.5, "--width", 32, "--depth", 1]
+    run = example("examples/tiny_gpt.py", tokens, tmp_path / "heard.wav", *sizes)
+    assert run.returncode == 0, run.stderr
+    first, last = map(float, re.match(r"loss (\S+) to (\S+)\n", run.stdout).groups())
+    assert last < 0.9 * first
+    n_frames, n_bad = map(int, re.search(r"(\d+) frames, (\d+) ids", run.stdout).groups())
+    assert n_frames > 0
+    assert n_bad <= 9 * n_frames
+    sound, rate = soundfile.read(tmp_path / "heard.wav")
+    assert rate == 44100
+    assert len(sound) == Codec.from_pretrained("builtin").geometry.samples(n_frames)
+    assert sound.any()
+
+
+def test_tokens_go_through_datasets(tokens):
+    run = example("examples/datasets_pipeline.py", tokens)
+    assert run.returncode == 0, run.stderr
+    shapes = re.findall(r"batch \d+: \[(\d+), (\d+)\], (\d+) % ids", run.stdout)
+    n_rows = sum(int(n) for n, _, _ in shapes)
+    expected = pq.read_table(tokens / "shards", columns=["codes"]).num_rows
+    assert n_rows == expected > 1
+    assert all(int(length) % 64 == 0 and 0 < int(share) <= 100 for _, length, share in shapes)

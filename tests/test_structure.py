@@ -33,6 +33,7 @@ LEVELS = {
     "training": 6,
     "evaluation": 6,
     "corpus": 6,
+    "export": 6,
     "integrations": 6,
     "serve": 6,
     "cli": 7,
@@ -58,7 +59,15 @@ SHELVES = {
         ["eager", "native", "cuda"],
         ["__init__"],
     ],
-    "codec": [["coder", "concealment", "parts"], ["arrays", "files", "live"], ["__init__"]],
+    "export": [
+        ["graph", "networks"],
+        ["layers"],
+        ["streaming"],
+        ["card", "onnx_files", "torch_files"],
+        ["parity", "readme"],
+        ["__init__"],
+    ],
+    "codec": [["coder", "concealment", "parts"], ["window"], ["arrays", "files", "live"], ["__init__"]],
 }
 
 FILES = [p for p in sorted(SOURCE.rglob("*.py")) if p != SOURCE / "__init__.py"]

@@ -40,7 +40,7 @@ export function crc16(bytes) {
 }
 
 // A whole file in memory, read from front to back.
-class Input {
+export class Input {
   constructor(bytes) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -92,7 +92,7 @@ const SMALL_FIELDS = [
   ["channelCoding", 1, 0, 1],
 ];
 
-function readHeader(input) {
+export function readHeader(input) {
   const bytes = input.bytes;
   for (let i = 0; i < 8; i++) {
     need(i < bytes.length, "the file is truncated", bytes.length);
@@ -186,7 +186,7 @@ function readTags(data, offset) {
 
 // Blocks
 
-const [PACKET, CODED, INDEX, END] = Array.from("PCIE", (kind) => kind.charCodeAt(0));
+export const [PACKET, CODED, INDEX, END] = Array.from("PCIE", (kind) => kind.charCodeAt(0));
 
 function readBlock(input, header) {
   const start = input.offset;
@@ -346,7 +346,7 @@ function readCoded(segment, prior, below, channels, nFrames) {
   return codes;
 }
 
-function readPacket(block, header, prior) {
+export function readPacket(block, header, prior) {
   const codebooks = [];
   let position = 0;
   for (let k = 0; k < block.nCodebooks; k++) {
@@ -407,6 +407,15 @@ export function readFile(bytes, priorBytes) {
   const header = readHeader(input);
   const prior = priorBytes ? readPrior(priorBytes) : null;
   const codes = Array.from({ length: header.nCodebooks }, () => Array.from({ length: header.channels }, () => []));
+  for (const block of blocksOf(input, header)) {
+    if (block.kind === END) return { header, codes, nSamples: block.nSamples };
+    const packet = readPacket(block, header, prior);
+    packet.forEach((channels, k) => channels.forEach((some, c) => codes[k][c].push(...some)));
+  }
+}
+
+// The packets and the end mark of a file whose header was read, checked but for the codes in them.
+export function* blocksOf(input, header) {
   const entries = [];
   let distance = Math.ceil((10 * header.modelSamplingRate) / header.hopLength);
   let nFrames = 0;
@@ -419,9 +428,10 @@ export function readFile(bytes, priorBytes) {
     need(!indexLength || block.kind === END, "something but the end mark follows the index", block.start + 2);
     need(block.isSound(), "a damaged block", block.start);
     if (block.kind === END) {
-      const nSamples = readEnd(block, header, nFrames, indexLength);
-      need(input.offset === bytes.length, "something follows the end mark", input.offset);
-      return { header, codes, nSamples };
+      block.nSamples = readEnd(block, header, nFrames, indexLength);
+      need(input.offset === input.bytes.length, "something follows the end mark", input.offset);
+      yield block;
+      return;
     }
     if (block.kind === INDEX) {
       checkIndex(block, entries);
@@ -437,11 +447,64 @@ export function readFile(bytes, priorBytes) {
       const previous = entries[entries.length - 1];
       if (!previous || block.firstFrame >= previous[0] + distance) entries.push([block.firstFrame, block.start]);
     }
-    const packet = readPacket(block, header, prior);
-    packet.forEach((channels, k) => channels.forEach((some, c) => codes[k][c].push(...some)));
+    yield block;
     nFrames += block.nFrames;
     need(nFrames < 2 ** 32, "too many frames", block.start + 4);
   }
+}
+
+// What damage left of a file whose header is sound: its packets in order, and an end mark if there is one. Rules: "Damage"
+// in docs/format.md. Places that only look like blocks, each as long as a whole packet, could be made to take for ever: what is
+// spent on them is bounded by the file's length.
+export function* soundBlocksOf(input, header) {
+  const { samplingRate, modelSamplingRate, hopLength, nSamples } = header;
+  const bytes = input.bytes;
+  const most = nSamples === null ? Infinity : Math.ceil((nSamples * modelSamplingRate) / (samplingRate * hopLength)) + 1;
+  let nFrames = 0;
+  let end = input.offset; // of the last sound block
+  const work = { left: 2 ** 22 + 32 * bytes.length }; // bytes
+  while (input.offset < bytes.length) {
+    const start = input.offset;
+    const block = trySound(input, header, work);
+    if (!block) {
+      let next = bytes.indexOf(0xda, start + 1);
+      while (next >= 0 && bytes[next + 1] !== 0xc5) next = bytes.indexOf(0xda, next + 1);
+      if (next < 0) return;
+      input.offset = next;
+      continue;
+    }
+    if (block.kind === INDEX || (block.kind !== END && block.nCodebooks !== header.nCodebooks)) continue;
+    const gap = block.firstFrame - nFrames;
+    if (block.kind === END) {
+      const body = new Input(block.body);
+      block.nSamples = Number(body.big());
+      const fits = block.nSamples * modelSamplingRate <= (block.firstFrame + 1) * hopLength * samplingRate;
+      if (gap >= 0 && fits && believable(gap, block.start - end, block.firstFrame, most)) yield block;
+      return;
+    }
+    if (gap < 0 || !believable(gap, block.start - end, block.firstFrame + block.nFrames, most)) continue;
+    yield block;
+    nFrames = block.firstFrame + block.nFrames;
+    end = input.offset;
+  }
+}
+
+function believable(gap, passedOver, frames, most) {
+  return frames <= most && (most < Infinity || gap <= 2 ** 16 || gap <= passedOver);
+}
+
+function trySound(input, header, work) {
+  const start = input.offset;
+  try {
+    const block = readBlock(input, header);
+    work.left -= block.length;
+    need(work.left > 0, "too much damage to look for what is left", start);
+    if (block.isSound()) return block;
+  } catch (error) {
+    if (!(error instanceof FormatError) || work.left <= 0) throw error;
+  }
+  input.offset = start;
+  return null;
 }
 
 function checkIndex(block, entries) {

@@ -1,7 +1,8 @@
-"""Additions to mkdocs: pages from outside docs/, and the help of every command on one page."""
+"""Additions to mkdocs: pages from outside docs/, the help of every command on one page, and the player."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,12 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     if page.file.src_uri != "reference/commands.md":
         return markdown
     return markdown.replace("<!-- commands -->", commands())
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """The player, if ``make player`` built it; without it the site has only its sources."""
+    if (ROOT / "build/player").is_dir():
+        shutil.copytree(ROOT / "build/player", Path(config.site_dir) / "player", dirs_exist_ok=True)
 
 
 def commands() -> str:

@@ -1,4 +1,4 @@
-"""Work in this process, so that tests need not wait for others to start."""
+"""A runner in this process: tests need not wait for others to start."""
 
 
 def run(work, jobs):

@@ -1,4 +1,4 @@
-"""Small sources of every kind, and what is in them."""
+"""Small sources of every kind, with known content."""
 
 import io
 import json
@@ -13,7 +13,7 @@ RATE = 16000
 
 
 def sound(seconds, seed=0, channels=1, rate=RATE):
-    """[T, C], int16's own values."""
+    """Noise [T, C], exact in int16."""
     noise = np.random.default_rng(seed).standard_normal((round(seconds * rate), channels))
     return np.round(noise * 3000).astype(np.int16)
 

@@ -1,4 +1,4 @@
-"""Tokens become the audio that Codec.decode gives of them, and are told of."""
+"""Tokens become the audio that Codec.decode gives for them, and are counted."""
 
 import io
 
@@ -64,7 +64,7 @@ def test_audio_is_what_decode_gives(tokens, corpus, codec, tmp_path):
         expected, _ = soundfile.read(buffer, dtype="int16", always_2d=True)
         assert rate == given.sampling_rate
         assert made_now.shape == expected.shape == given.samples.T.shape
-        assert np.abs(made_now.astype(int) - expected).max() <= 1  # chunks round otherwise
+        assert np.abs(made_now.astype(int) - expected).max() <= 1  # chunks round differently
     report = detokenize(tokens, tmp_path, run=inline.run)
     assert (report.done, report.skipped) == (0, 5)
     report = detokenize(tokens, tmp_path, run=inline.run, overwrite=True)
@@ -72,7 +72,7 @@ def test_audio_is_what_decode_gives(tokens, corpus, codec, tmp_path):
 
 
 def test_rows_of_a_language_model(codec, model, tmp_path):
-    """Keys and codes in a Parquet file are enough."""
+    """Keys and codes in a Parquet file are enough, if the model is named."""
     codes = np.random.default_rng(0).integers(0, 64, (codec.n_codebooks, 20))
     table = pa.table({"key": ["x", "y"], "codes": [codes.tolist(), codes[:1].tolist()]})
     pq.write_table(table, tmp_path / "x.parquet")
@@ -82,7 +82,9 @@ def test_rows_of_a_language_model(codec, model, tmp_path):
     assert (report.done, report.failures) == (2, [])
     sound = soundfile.read(tmp_path / "out" / "x.flac", dtype="float32")[0]
     expected = codec.decode(codec.from_codes(codes))
-    assert len(sound) == 20 * codec.model.hop_length  # what the last frame lacks is silence
+    assert (
+        len(sound) == 20 * codec.model.hop_length
+    )  # the end of the last frame, which the model does not give, is silent
     assert np.abs(sound[: expected.shape[-1]] - np.clip(expected, -1, 1)).max() < 2**-14
     assert not sound[expected.shape[-1] :].any()
 
@@ -100,7 +102,7 @@ def test_what_cannot_be_decoded(tokens, model, tmp_path):
             detokenize(path, tmp_path / "out", run=inline.run)
 
 
-def test_two_rows_of_one_name(model, tmp_path):
+def test_two_rows_with_one_name(model, tmp_path):
     pq.write_table(pa.table({"key": ["x", "x.wav"], "codes": [[[1]], [[2]]]}), tmp_path / "x.parquet")
     report = detokenize(tmp_path / "x.parquet", tmp_path / "out", model=model, run=inline.run)
     assert (report.done, [key for key, _ in report.failures]) == (1, ["x.wav"])

@@ -1,4 +1,4 @@
-"""Shards are read by everybody's tools, with nothing of ours."""
+"""Shards can be read with common tools, without this package."""
 
 import io
 import json
@@ -49,7 +49,7 @@ def tokens(corpus, form):
     return output
 
 
-# What each reader is told, to print [[key, codes, text, tags, ...], ...] as JSON.
+# Programs that read the rows at `path`.
 READERS = {
     "pyarrow": "import pyarrow.parquet as pq; rows = pq.read_table(path).to_pylist()",
     "polars": "import polars; rows = polars.read_parquet(path).to_dicts()",
@@ -137,7 +137,7 @@ def test_codes_go_into_lists_and_back(shapes, random):
         ([[1]], "lists of lists"),
     ],
 )
-def test_codes_that_are_none(codes, why):
+def test_columns_that_are_not_codes(codes, why):
     with pytest.raises(FormatError, match=why):
         list(codes_of(pa.array(codes)))
 
@@ -153,8 +153,8 @@ def test_codes_that_are_none(codes, why):
         ({}, [[0.5]]),
     ],
 )
-def test_rows_that_are_none(changes, codes):
-    with pytest.raises(FormatError, match="is no row of tokens"):
+def test_rows_that_are_not_valid(changes, codes):
+    with pytest.raises(FormatError, match="is not a row of tokens"):
         row_of({"key": "x"} | changes, np.array(codes), MODEL)
 
 
@@ -162,7 +162,7 @@ KEYS = st.text(st.sampled_from("a.%/\\\0é~"), max_size=8)
 
 
 @given(KEYS, KEYS)
-def test_names_of_files_stand_for_one_key_and_stay_in_their_folder(one, other):
+def test_file_names_are_unique_to_their_key_and_stay_in_their_folder(one, other):
     for name in (file_name, sample_name):
         assert (name(one) == name(other)) == (one == other)
         parts = name(one).split("/")
@@ -170,7 +170,7 @@ def test_names_of_files_stand_for_one_key_and_stay_in_their_folder(one, other):
     assert "." not in sample_name(one).rpartition("/")[2]
 
 
-def test_long_names_are_shortened_to_what_file_systems_take():
+def test_long_names_are_shortened():
     long = ["é" * n + end for n in (150, 300) for end in "ab"]
     assert len(set(map(file_name, long))) == 4
     assert all(len(file_name(name).encode()) <= 200 for name in long)

@@ -1,4 +1,4 @@
-"""Work in processes: all of it is done, whatever dies."""
+"""The local runner does all the work, whichever process dies."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def test_jobs_are_taken_only_as_fast_as_they_are_done():
 def test_what_kills_its_process_is_given_up_and_nothing_else(tmp_path):
     once = f"once {tmp_path / 'died'}"
     results = run([[0, 1], [2, "die", 3], [4, 5], [once, 6], [7]])
-    assert results.pop("die") == "the process that worked on it died (killed, perhaps for want of memory)"
+    assert results.pop("die") == "its process died (killed, perhaps for lack of memory)"
     assert results.pop(once) == "done"
     assert results == {i: 2 * i for i in range(8)}
 
@@ -53,7 +53,7 @@ def test_a_model_that_cannot_be_loaded():
 
 
 def test_processes_end_with_whoever_started_them(tmp_path):
-    """Even one that is killed, and so can tell nobody."""
+    """Even if that is killed, and so cannot stop them."""
     program = f"""
 import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}
 from workers import Doubling

@@ -1,4 +1,4 @@
-"""Every kind of source gives its recordings, with their bytes and columns."""
+"""Every kind of source gives its recordings with their bytes and columns."""
 
 import json
 import os
@@ -69,17 +69,17 @@ def test_tars_with_the_texts_of_each_sample(tmp_path):
     assert Sources([str(tmp_path)]).fields() == {"txt": pa.string(), "json": pa.string()}
 
 
-def test_a_tar_that_was_cut_off_gives_what_is_before(tmp_path):
+def test_a_truncated_tar_gives_what_comes_before(tmp_path):
     path = made.tar(tmp_path / "x.tar")
     path.write_bytes(path.read_bytes()[:-14000])
     *whole, rest = items(path)
     assert 0 < len(whole) < 3
     assert isinstance(rest, Unlisted)
-    assert "cannot be read on" in rest.reason
+    assert "the rest of the tar cannot be read" in rest.reason
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b" + bytes(600)])
-def test_a_tar_that_is_none(content, tmp_path):
+def test_a_file_that_is_not_a_tar(content, tmp_path):
     (tmp_path / "x.tar").write_bytes(content)
     [one] = items(tmp_path)
     assert isinstance(one, Unlisted)
@@ -117,7 +117,7 @@ def test_parquet_with_a_column_of_paths_or_bytes(tmp_path):
     assert np.array_equal(samples(item), expected(3))
 
 
-def test_an_empty_cell_and_a_parquet_file_that_is_none(tmp_path):
+def test_an_empty_cell_and_a_file_that_is_not_parquet(tmp_path):
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     table = pa.table({"audio": pa.array([None, {"bytes": made.wav(), "path": None}], kind)})
     pq.write_table(table, tmp_path / "x.parquet")
@@ -152,9 +152,9 @@ def test_a_list_in_jsonl_with_parts(tmp_path):
     ]
     assert [(u.key, u.reason) for u in found[3:]] == [
         ("x.jsonl, line 4", f"cannot read {tmp_path / 'gone.wav'}: there is no such file"),
-        ("x.jsonl, line 5", "'later' is no time in seconds"),
+        ("x.jsonl, line 5", "'later' is not a time in seconds"),
         ("x.jsonl, line 6", found[5].reason),
-        ("x.jsonl, line 7", "it is no JSON object"),
+        ("x.jsonl, line 7", "it is not a JSON object"),
     ]
     assert "no column" in found[5].reason
     fields = Sources([str(path)]).fields()
@@ -219,7 +219,7 @@ def test_over_http(tmp_path):
         server.shutdown()
 
 
-def test_a_file_that_changes_has_another_stamp(tmp_path):
+def test_a_changed_file_has_another_stamp(tmp_path):
     made.folder(tmp_path)
     before = {item.key: item.stamp for item in items(tmp_path)}
     os.utime(tmp_path / "a.wav", (0, 0))
@@ -227,7 +227,7 @@ def test_a_file_that_changes_has_another_stamp(tmp_path):
     assert [key for key in before if before[key] != after[key]] == ["a.wav"]
 
 
-def test_what_is_not_there(tmp_path):
+def test_missing_sources(tmp_path):
     for name in ("gone", "gone/*.wav"):
         with pytest.raises(InputError, match="no"):
             items(tmp_path / name)

@@ -1,4 +1,4 @@
-"""A folder of tokens holds what Codec.encode gives of each recording, once, whatever happened on the way."""
+"""A folder of tokens holds what Codec.encode gives for each recording, exactly once, whatever happens during the run."""
 
 import json
 import os
@@ -99,7 +99,7 @@ def test_channels(codec, model, tmp_path):
             )
 
 
-@pytest.mark.parametrize("seconds", [3.0, 33.0])  # at once, and while it is coded
+@pytest.mark.parametrize("seconds", [3.0, 33.0])  # read at once, and while it is coded
 def test_rows_of_a_recording_that_is_split_are_its_codes(seconds, codec, model, tmp_path):
     samples = made.sound(seconds)[:, 0].astype(np.float32) / 32768
     for second in range(1, int(seconds)):
@@ -152,10 +152,10 @@ def test_too_short_and_too_long_are_left_out_once(model, tmp_path):
     assert sorted(rows(tmp_path / "out")) == ["1.wav", "2.wav"]
 
 
-# Going on
+# Resuming
 
 
-def test_what_is_there_is_not_made_again_and_what_is_new_is(corpus, model, tmp_path):
+def test_finished_inputs_are_skipped_and_new_ones_are_added(corpus, model, tmp_path):
     output = tmp_path / "out"
     tokens(corpus, output, model, shard_seconds=0.5)
     before = {path: path.stat().st_mtime_ns for path in shards(output)}
@@ -195,7 +195,7 @@ def test_hashes_tell_a_copy_from_a_change(corpus, model, tmp_path):
     assert tokens(corpus, tmp_path / "out", model, hashes=True).changed == 1
 
 
-def test_failures_are_told_kept_and_tried_again(corpus, model, tmp_path):
+def test_failures_are_reported_kept_and_retried(corpus, model, tmp_path):
     output = tmp_path / "out"
     good = (corpus / "c.wav").read_bytes()
     (corpus / "c.wav").write_bytes(good[:2000])
@@ -231,8 +231,8 @@ def test_two_inputs_of_one_key(corpus, model, tmp_path):
     assert (report.done, report.failed) == (6, 0)
 
 
-def test_what_was_left_half_done_is_made_again(corpus, model, tmp_path):
-    """A shard without its manifest, a manifest that replaced a shard, and hidden halves of files."""
+def test_what_was_half_done_is_done_again(corpus, model, tmp_path):
+    """A shard without its manifest, and a shard that no manifest names."""
     output = tmp_path / "out"
     tokens(corpus, output, model, shard_seconds=0.5)
     was = rows(output)
@@ -287,14 +287,14 @@ def test_codes_of_two_models_do_not_mix(corpus, model, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"n_quantizers": 2}, {"form": "tar"}, {"channels": "left-right"}])
-def test_rows_of_two_kinds_do_not_mix(options, corpus, model, tmp_path):
+def test_rows_made_with_different_options_do_not_mix(options, corpus, model, tmp_path):
     tokens(corpus, tmp_path / "out", model)
-    with pytest.raises(OutputError, match="made otherwise"):
+    with pytest.raises(OutputError, match="made with other options"):
         tokens(corpus, tmp_path / "out", model, **options)
 
 
 def test_a_folder_of_something_else_and_one_in_use(corpus, model, tmp_path):
-    with pytest.raises(OutputError, match="no folder of tokens"):
+    with pytest.raises(OutputError, match="not a folder of tokens"):
         tokens(corpus, corpus, model)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
@@ -318,14 +318,14 @@ def test_sources_without_audio(model, tmp_path):
         {"split_seconds": 0},
     ],
 )
-def test_settings_that_cannot_be(settings):
+def test_invalid_settings(settings):
     with pytest.raises(ConfigError):
         Settings(**settings)
 
 
 @pytest.mark.parametrize("form", ["parquet", "tar", "dacz"])
 def test_a_disk_that_fills(form, corpus, model, tmp_path):
-    """Files may not grow beyond a few kilobytes: an error of one line, and nothing that is half there or lost."""
+    """Files may not grow beyond a few kilobytes: an error of one line, nothing half written, nothing lost."""
     output = tmp_path / "out"
     tokens(corpus / "a.wav", output, model, form=form)
     (corpus / "big.wav").write_bytes(made.wav(25.0, 1))
@@ -344,7 +344,7 @@ def test_a_disk_that_fills(form, corpus, model, tmp_path):
     assert len(rows(output)) == 6
 
 
-def test_about_says_who_made_the_tokens(corpus, model, codec, tmp_path):
+def test_the_model_is_recorded(corpus, model, codec, tmp_path):
     tokens(corpus, tmp_path / "out", model)
     about = json.loads((tmp_path / "out" / "tokens.json").read_text())
     assert about["model"]["fingerprint"] == codec.model.fingerprint.hex()

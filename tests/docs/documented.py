@@ -18,7 +18,9 @@ NOT_RUN = {
     "make demo": "installs packages from the network",
     "make test": "installs packages from the network, and is what runs this",
     "pip install": "installs packages from the network; make test-wheel installs every extra",
+    "make player": "installs packages from the network; make player-test tests what it makes",
     "docker ": "needs a daemon and the network",
+    "dacodec tokenize s3://": "needs a bucket and a cluster; tests/corpus has URLs, and a cluster of two nodes",
     "python scripts/prior/fit.py": "writes a model's prior into the source tree",
 }
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from documented import ROOT, STAND_INS
 from models import save_model
@@ -15,6 +18,7 @@ from models import save_model
 from dacodec import Codec, DacModel
 from dacodec.audio import read, resample, write
 from dacodec.checkpoint.descript import layer_names
+from dacodec.corpus.tokenizing import tokenize
 from dacodec.tokens import apply
 
 SPEECH = ROOT / "tests" / "data" / "clips" / "speech_en_cards_16k.flac"
@@ -65,6 +69,7 @@ def lay_out(folder: Path) -> None:
     for name in ("live.raw", "in.raw"):
         sound[:44100].tofile(folder / name)
     Codec.from_pretrained("builtin").encode_file(folder / "in.flac", folder / "in.dacz")
+    corpora(folder)
     dia = apply(np.random.default_rng(0).integers(0, 64, (9, 20)), "dia")
     (folder / "rows.jsonl").write_text("".join(f"{row.tolist()}\n" for row in dia))
     (folder / "my.yaml").write_text(SMALL_CONFIG)
@@ -76,6 +81,23 @@ def lay_out(folder: Path) -> None:
         if (ROOT / other).exists():
             (folder / other).symlink_to(ROOT / other)
     stand_ins(folder / "bin")
+
+
+def corpora(folder: Path) -> None:
+    """A folder of tokens, a list and a Parquet file."""
+    tokenize(folder / "in.wav", folder / "tokens", run=in_this_process)
+    lines = [{"path": "in.wav", "start": 0.2, "duration": 0.5, "text": "so"}, {"path": "recordings/a/x.flac"}]
+    (folder / "list.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    content = (folder / "in.wav").read_bytes()
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    audio = pa.array([{"bytes": content, "path": "in.wav"}] * 2, kind)
+    pq.write_table(pa.table({"audio": audio, "text": ["one", "two"]}), folder / "corpus.parquet")
+
+
+def in_this_process(work, jobs):
+    do = work.start()
+    for job in jobs:
+        yield do(work.prepare(job))
 
 
 class SpeakingModel:

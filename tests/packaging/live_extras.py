@@ -33,7 +33,7 @@ def install(extra):
 
 def test_all_extras_are_here():
     told = python("import importlib.metadata as m; print(*m.metadata('dacodec').get_all('Provides-Extra'))")
-    assert set(told.split()) == {"play", "eval", "train", "serve", "corpus", "docs", "test", *EMPTY}
+    assert set(told.split()) == {"play", "eval", "train", "serve", "corpus", "ray", "docs", "test", *EMPTY}
 
 
 def test_play(folder):
@@ -97,3 +97,10 @@ def test_corpus(folder):
     install("corpus")
     succeeded(dacodec("tokenize", SPEECH, "-o", "tokens", "-j", "1", cwd=folder))
     assert list((folder / "tokens").rglob("*.parquet"))
+
+
+def test_ray(folder):
+    lacking("ray", folder, "tokenize", SPEECH, "-o", "on-ray", "--runner", "ray")
+    install("ray")
+    succeeded(dacodec("tokenize", SPEECH, "-o", "on-ray", "--runner", "ray", cwd=folder))
+    assert list((folder / "on-ray").rglob("*.parquet"))

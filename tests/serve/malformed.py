@@ -1,4 +1,4 @@
-"""Requests that no client should send, from a seed: wrong, cut, lying, too much. Used by the tests and scripts/attack_service.py."""
+"""Random malformed requests, reproducible from a seed. Used by test_malformed.py and scripts/attack_service.py."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import contextlib
 import io
 import json
 import random
+import socket
 import struct
+from collections import deque
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import numpy as np
 from serving import SPEECH, raw, stream
@@ -15,13 +18,14 @@ from serving import SPEECH, raw, stream
 from dacodec.audio import read, write
 
 ALLOWED = {200, 400, 403, 404, 405, 408, 409, 411, 413, 414, 421, 422, 426, 429, 431, 501}
+_MOST_SLOW = 4
 
 
 class Attacker:
-    """``attack()`` sends one request and gives the status, or None where the connection just ended.
+    """:meth:`attack` sends one bad request and returns the status, or None if the connection just ended.
 
     Args:
-        dacz: a whole file that the server decodes.
+        dacz: a file that the server can decode.
     """
 
     def __init__(self, address: str, dacz: bytes, seed: int = 0) -> None:
@@ -43,10 +47,19 @@ class Attacker:
             self.bomb,
             self.broken_stream,
             self.wrong_method,
+            self.ten_hours,
+            self.slow,
+            self.reset,
         ]
+        self._slow: deque[socket.socket] = deque(maxlen=_MOST_SLOW)
 
     def attack(self) -> int | None:
         return self._random.choice(self.kinds)()
+
+    def close(self) -> None:
+        """Give up the connections that :meth:`slow` keeps open."""
+        while self._slow:
+            self._slow.popleft().close()
 
     def noise(self) -> int | None:
         head = self._random.choice(
@@ -63,7 +76,7 @@ class Attacker:
         return self._post(self._path(), bytes(data))
 
     def lying_header(self) -> int | None:
-        """Sizes, rates and channels of a WAV file that are not so."""
+        """A WAV file whose header has a wrong size, rate or number of channels."""
         data = bytearray(self._wav)
         place, form = self._random.choice(
             [(4, "<I"), (22, "<H"), (24, "<I"), (28, "<I"), (32, "<H"), (34, "<H"), (40, "<I")]
@@ -73,6 +86,13 @@ class Attacker:
             form, data, place, self._random.choice([0, 1, 255, most, most // 2, self._random.randrange(most)])
         )
         return self._post("/v1/encode", bytes(data))
+
+    def ten_hours(self) -> int | None:
+        """A header that claims ten hours of audio, and almost none of it."""
+        data, n_bytes = bytearray(self._wav), 36000 * 16000 * 2
+        struct.pack_into("<I", data, 4, n_bytes + 36)
+        struct.pack_into("<I", data, 40, n_bytes)
+        return self._post("/v1/encode", bytes(data[: self._random.choice([44, 1000, len(data)])]))
 
     def wrong_query(self) -> int | None:
         value = self._random.choice(
@@ -155,7 +175,7 @@ class Attacker:
         )
 
     def lying_length(self) -> int | None:
-        """A Content-Length that is no number, too much, too little, or there twice."""
+        """A Content-Length that is no number, too large, too small, or there twice."""
         length = self._random.choice(
             ["-1", "x", "1e3", "99999999999999999999", "5", "0", "5\r\nContent-Length: 6", "+10", ""]
         )
@@ -166,10 +186,33 @@ class Attacker:
         )
 
     def half_closed(self) -> int | None:
-        """Half a body, or all of it, and then no more from that side."""
+        """Part of a body, or all of it, and then the sending side is closed."""
         n = self._random.choice([0, 10, len(self._wav) // 2, len(self._wav)])
         head = f"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(self._wav)}\r\n\r\n".encode()
         return self._raw(head + self._wav[:n], True)
+
+    def slow(self) -> int | None:
+        """Part of a head or body, or a request whose response nobody reads. Stays open during the next attacks."""
+        if len(self._slow) == _MOST_SLOW:
+            self._slow.popleft().close()
+        connection = self._connect()
+        head = f"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(self._wav)}\r\n\r\n".encode()
+        whole = self._random.choice([head + self._wav, b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+        connection.sendall(whole[: self._random.choice([1, 20, len(head) + 10, len(whole)])])
+        self._slow.append(connection)
+        for other in self._slow:  # one more byte from each
+            with contextlib.suppress(OSError):
+                other.send(b"x")
+        return None
+
+    def reset(self) -> int | None:
+        """A connection that is reset in the middle of its request, or before its response."""
+        head = f"POST {self._path()} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(self._wav)}\r\n\r\n".encode()
+        whole = head + self._wav
+        with self._connect() as connection:
+            connection.sendall(whole[: self._random.choice([10, len(head) + 10, len(whole)])])
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return None
 
     def broken_http(self) -> int | None:
         data = self._random.choice(
@@ -194,7 +237,7 @@ class Attacker:
         return self._raw(data, True)
 
     def bomb(self) -> int | None:
-        """Little that becomes much: compressed bodies (which are not undone), long silence, many channels."""
+        """A small body that would grow: compressed (the service does not decompress), long silence, many channels."""
         kind = self._random.randrange(3)
         if kind == 0:
             import gzip
@@ -206,7 +249,7 @@ class Attacker:
         return self._post("/v1/encode", file.getvalue())
 
     def broken_stream(self) -> int | None:
-        """Messages of a stream that are no stream; its problem's status."""
+        """Nonsense in a stream's messages; gives the status of the problem."""
         path, query = self._random.choice(
             [
                 ("encode", {}),
@@ -237,6 +280,10 @@ class Attacker:
             f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
         )
 
+    def _connect(self) -> socket.socket:
+        parts = urlsplit(self._address)
+        return socket.create_connection((parts.hostname, parts.port), timeout=20)
+
     def _path(self) -> str:
         return self._random.choice(["/v1/encode", "/v1/decode"])
 
@@ -246,7 +293,7 @@ class Attacker:
 
     def _raw(self, data: bytes, half_closed: bool = False) -> int | None:
         answer = b""
-        with contextlib.suppress(ConnectionError):  # refused while it was still being sent
+        with contextlib.suppress(ConnectionError):  # refused while still being sent
             answer = raw(self._address, data, half_closed, timeout=60)
         if not answer:
             return None

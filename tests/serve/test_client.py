@@ -1,4 +1,4 @@
-"""The Python client against a real server."""
+"""The Python client with a real server."""
 
 import io
 import json
@@ -40,16 +40,16 @@ def test_streams(codec, address):
     assert stream.facts["latency_seconds"] > 0.09
 
 
-def test_refusals_are_errors_with_their_remedy(address):
+def test_error_responses_are_exceptions_with_their_remedy(address):
     client = Client(address)
     with pytest.raises(ServiceError, match="WAV") as caught:
-        client.encode(b"nothing that anybody knows")
+        client.encode(b"not a recording")
     assert (caught.value.status, caught.value.code) == (422, "bad_audio")
     with pytest.raises(ServiceError) as caught:
         client.stream("encode", rate=1)
     assert caught.value.code == "bad_rate"
     with client.stream("decode") as stream:
-        stream.send(b"no such file")
+        stream.send(b"not a .dacz file")
         with pytest.raises(ServiceError, match="dacz"):
             list(stream)
     with pytest.raises(ServiceError) as caught:
@@ -57,17 +57,17 @@ def test_refusals_are_errors_with_their_remedy(address):
     assert caught.value.code == "bad_parameter"
 
 
-def test_it_comes_back_to_a_busy_service(codec):
+def test_it_retries_while_the_service_is_busy(codec):
     with serving([codec], limits=Limits(requests=1)) as server:
-        place = service_of(server).admission.request()
+        slot = service_of(server).admission.request()
         with pytest.raises(ServiceError) as caught:
             Client(server.address, retries=0).encode(SPEECH.read_bytes())
         assert caught.value.status == 429
-        threading.Timer(0.5, place.release).start()
+        threading.Timer(0.5, slot.release).start()
         assert Client(server.address).encode(SPEECH.read_bytes())
 
 
-def test_a_service_that_is_not_there_or_breaks_off():
+def test_a_service_that_hangs_up_or_is_not_running():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
 
@@ -85,5 +85,5 @@ def test_a_service_that_is_not_there_or_breaks_off():
 
 
 def test_json_codes(address):
-    told = json.loads(Client(address).encode(SPEECH.read_bytes(), format="json"))
-    assert Client(address).decode(json.dumps(told).encode())[:4] == b"RIFF"
+    codes = json.loads(Client(address).encode(SPEECH.read_bytes(), format="json"))
+    assert Client(address).decode(json.dumps(codes).encode())[:4] == b"RIFF"

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from serving import SPEECH, STEREO, serving
+from serving import CLIPS, SPEECH, STEREO, serving
 
 from dacodec import Encoded
 
@@ -15,9 +15,9 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page's tests need Debian's chromium")
 
-# Where pictures of the page go, for eyes to look at; nowhere if it is not set.
+# A folder for screenshots to look at; none are taken if it is not set.
 PICTURES = os.environ.get("DACODEC_PICTURES")
-# axe-core's axe.min.js, from npm; what it finds is not looked at if it is not set.
+# Path of axe-core's axe.min.js (npm install axe-core); if not set, the page is not checked with it.
 AXE = os.environ.get("DACODEC_AXE")
 
 
@@ -54,7 +54,7 @@ def page(browser, address, request):
 
 
 def until(page, holds, seconds=180):
-    """Playwright's own way of waiting evaluates strings in the page, which the page does not allow."""
+    """Wait for a condition. Playwright's wait_for_function needs eval, which the page's security policy forbids."""
     end = time.monotonic() + seconds
     while not page.evaluate(holds):
         assert time.monotonic() < end, (holds, page.text_content("#alert"), page.text_content("#status"))
@@ -104,7 +104,7 @@ def test_a_recording_there_and_back(page, codec, tmp_path):
 
 
 def colours(page, canvas):
-    """How many different ones a canvas shows."""
+    """The number of different colours on a canvas."""
     return page.evaluate(
         """(selector) => {
           const canvas = document.querySelector(selector), context = canvas.getContext("2d");
@@ -115,7 +115,7 @@ def colours(page, canvas):
     )
 
 
-def test_the_slider_codes_anew(page):
+def test_the_slider_encodes_again(page):
     upload(page, SPEECH)
     before = text(page, "#fact-codes")
     page.focus("#codebooks")
@@ -131,14 +131,14 @@ def test_the_slider_codes_anew(page):
 
 
 def test_playing_switching_and_seeking(page):
-    upload(page)
+    upload(page, CLIPS / "music_drum_roll_44k.flac")
     page.click("#play")
     until(page, "parseFloat(document.getElementById('seek').value) > 0.3")
     assert page.get_attribute("#play", "aria-label") == "Pause"
     page.keyboard.press("b")
     assert page.is_checked("[name=version][value=b]")
     at = float(page.input_value("#seek"))
-    until(page, f"parseFloat(document.getElementById('seek').value) > {at + 0.2}")  # it went on
+    until(page, f"parseFloat(document.getElementById('seek').value) > {at + 0.2}")  # still playing
     page.keyboard.press("s")
     assert page.is_checked("[name=version][value=a]")
     page.focus("body")
@@ -152,8 +152,8 @@ def test_playing_switching_and_seeking(page):
     assert page.problems == []
 
 
-def test_what_is_heard_is_the_version_that_is_chosen(page):
-    """Both play on; one gain is 1 and the other 0, within some milliseconds."""
+def test_only_the_chosen_version_is_audible(page):
+    """Both versions keep playing; within milliseconds one gain is 1 and the other 0."""
     page.add_init_script(
         """window.gains = [];
         const make = AudioContext.prototype.createGain;
@@ -178,27 +178,47 @@ def test_the_blind_test(page):
     right = 0
     for n in range(1, 6):
         page.keyboard.press("x")
-        assert not page.is_checked("[name=version][value=a]")  # nothing else tells
+        assert not page.is_checked("[name=version][value=a]")  # the page must not reveal it
         assert not page.is_checked("[name=version][value=b]")
         page.click("#abx-a")
         tally = text(page, "#abx-tally")
         right += tally.startswith("Right")
         assert f"{right} of {n} right" in tally
     picture(page, "blind-test")
-    page.click("#abx-start")
+    page.focus("#codebooks")  # other audio: a new test
+    page.keyboard.press("Home")
+    until(page, "document.getElementById('abx-tally').textContent === 'No answers yet.'")
     assert page.is_disabled("#abx-a")
     assert page.problems == []
 
 
-def test_an_error_is_shown_as_one(page, tmp_path):
-    (tmp_path / "notes.txt").write_text("no recording")
+def test_an_error_is_shown(page, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a recording")
     page.set_input_files("#file", str(tmp_path / "notes.txt"))
     page.wait_for_selector("#alert:visible")
     assert "audio format" in text(page, "#alert")
-    assert "Send a whole recording" in text(page, "#alert")
+    assert "Send a complete recording" in text(page, "#alert")
     picture(page, "error")
     upload(page, SPEECH)
     assert page.is_hidden("#alert")
+
+
+def test_after_an_error_what_is_shown_stays_in_use(page, tmp_path):
+    """Also in the middle of a blind test."""
+    upload(page, SPEECH)
+    page.click("#abx-start")
+    (tmp_path / "notes.txt").write_text("not a recording")
+    page.set_input_files("#file", str(tmp_path / "notes.txt"))
+    page.wait_for_selector("#alert:visible")
+    assert page.is_disabled("#abx-a")
+    assert page.is_checked("[name=version][value=a]")
+    page.focus("#codebooks")
+    page.keyboard.press("Home")
+    done(page)
+    assert text(page, "#name") == SPEECH.name
+    with page.expect_download() as download:
+        page.click("#get-dacz")
+    assert Encoded.load(download.value.path()).n_codebooks == 1
 
 
 def test_recording(page):
@@ -232,7 +252,7 @@ def test_live(page):
     until(page, "/ms/.test(document.getElementById('live-latency').textContent)")
     page.wait_for_timeout(2500)
     picture(page, "live")
-    assert int(text(page, "#live-lookahead-out").split()[0]) > 200  # both sides, exact
+    assert int(text(page, "#live-lookahead-out").split()[0]) > 200  # of encoder and decoder together
     assert int(text(page, "#live-latency").split()[0]) > 200
     assert text(page, "#live-rate").startswith("7.75")
     page.select_option("#live-lookahead", "0")
@@ -258,16 +278,16 @@ def test_other_screens(page, name):
     page.click("#tab-live")
     picture(page, f"{name}-live")
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-    look_for_barriers(page)
+    check_accessibility(page)
     page.click("#tab-file")
-    look_for_barriers(page)
+    check_accessibility(page)
     assert page.problems == []
 
 
-def test_the_keyboard_alone_reaches_everything(page):
-    look_for_barriers(page)
+def test_everything_can_be_reached_with_the_keyboard(page):
+    check_accessibility(page)
     upload(page, SPEECH)
-    look_for_barriers(page)
+    check_accessibility(page)
     page.evaluate("document.body.focus()")
     seen = set()
     for _ in range(40):
@@ -292,8 +312,8 @@ def test_the_keyboard_alone_reaches_everything(page):
     assert page.problems == []
 
 
-def look_for_barriers(page):
-    """By axe-core, where it is."""
+def check_accessibility(page):
+    """Check accessibility with axe-core, if it is available."""
     if not AXE:
         return
     page.evaluate(Path(AXE).read_text())
@@ -324,13 +344,13 @@ def test_the_key_is_asked_for(browser, codec, monkeypatch):
         context.close()
 
 
-def test_nothing_comes_from_elsewhere(browser, address):
+def test_the_page_loads_nothing_from_other_servers(browser, address):
     context = browser.new_context()
     page = context.new_page()
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
+    urls = []
+    page.on("request", lambda request: urls.append(request.url))
     page.goto(address)
     page.click("#example")
     done(page)
-    assert all(url.startswith((address, "blob:")) for url in asked), asked
+    assert all(url.startswith((address, "blob:")) for url in urls), urls
     context.close()

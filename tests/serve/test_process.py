@@ -1,45 +1,22 @@
-"""The real command: what it tells, whom it lets in, and how it ends."""
+"""The real command: how it starts, whom it lets in, how it ends, and what a crash costs."""
 
-import contextlib
 import io
-import os
-import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
-from serving import SPEECH, post, problem, request
+from serving import SPEECH, command, metric, post, problem, request, serving
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from dacodec.audio import read, write
+from dacodec.errors import ConfigError
+from dacodec.serve.client import Client
+from dacodec.serve.server import key_for
 
 KEY = "a-key-for-the-tests-0123"
-
-
-@contextlib.contextmanager
-def command(*args, key=None, host="127.0.0.1"):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    environment.pop("DACODEC_API_KEY", None)
-    if key:
-        environment["DACODEC_API_KEY"] = key
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dacodec", "serve", "--port", "0", "--host", host, *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    try:
-        line = process.stdout.readline()
-        address = re.search(r"http://\S+:\d+", line)
-        yield process, address[0].replace("0.0.0.0", "127.0.0.1") if address else process.stderr.read()
-    finally:
-        process.kill()
-        process.communicate()
+N_CLIENTS = 4
 
 
 @pytest.fixture(scope="module")
@@ -48,26 +25,90 @@ def running():
         yield started
 
 
-def test_what_readers_warn_of_is_told_to_the_client(running):
-    _, address = running
+@pytest.fixture(scope="module")
+def short():
+    """A WAV file of a second."""
     file = io.BytesIO()
-    write(file, read(SPEECH).samples, 16000)
-    wrong = bytearray(file.getvalue())
+    write(file, read(SPEECH).samples[:, :16000], 16000)
+    return file.getvalue()
+
+
+def test_a_reader_warning_reaches_the_client(running, short):
+    _, address = running
+    wrong = bytearray(short)
     wrong[40:44] = (1000).to_bytes(4, "little")  # the header claims less than there is
     answer = post(address, "/v1/encode", bytes(wrong))
     assert answer.status == 200
     assert "claims 1000 bytes" in answer.headers["dacodec-warning"]
 
 
-def test_sigterm_finishes_what_runs_and_refuses_what_comes(running):
+class Crowd:
+    """Clients that post one recording again and again. What each gets, in order: a body or an OSError."""
+
+    def __init__(self, address, body):
+        self.got = [[] for _ in range(N_CLIENTS)]
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._post, args=(Client(address), body, got)) for got in self.got
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _post(self, client, body, got):
+        while not self._over.is_set():
+            try:
+                got.append(client.encode(body))
+            except OSError as error:
+                got.append(error)
+                time.sleep(0.1)
+
+    def wait_for_answers(self, after=0):
+        """Until each client has an answer among what it got after the first ``after``."""
+        end = time.monotonic() + 120
+        while not all(any(isinstance(one, bytes) for one in got[after:]) for got in self.got):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    def stop(self):
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def restarted(running, short):
+    """The service again on its port, after it was killed under load; what its clients got, and the right answer."""
     process, address = running
-    file = io.BytesIO()
-    write(file, read(SPEECH).samples.repeat(6, 1), 16000)
-    alone = post(address, "/v1/encode", file.getvalue())
+    expected = post(address, "/v1/encode", short).body
+    crowd = Crowd(address, short)
+    crowd.wait_for_answers()
+    process.kill()
+    process.wait()
+    before = max(len(got) for got in crowd.got)
+    with command(port=address.rsplit(":", 1)[1]) as started:
+        crowd.wait_for_answers(before + 1)
+        crowd.stop()
+        yield started, crowd.got, expected
+
+
+def test_a_crash_loses_only_what_was_in_flight_and_clients_see_it(restarted):
+    _, got, expected = restarted
+    for one_client in got:
+        errors = [one for one in one_client if isinstance(one, OSError)]
+        assert all(one == expected for one in one_client if isinstance(one, bytes))
+        assert errors  # nothing was lost in silence
+        assert sum(not isinstance(error, ConnectionRefusedError) for error in errors) <= 1
+        assert isinstance(one_client[-1], bytes)
+
+
+def test_sigterm_finishes_what_runs_and_refuses_what_comes(restarted):
+    (process, address), *_ = restarted
+    body = SPEECH.read_bytes()
+    alone = post(address, "/v1/encode", body)
     answers, ends = [], []
 
-    def ask():
-        answers.append(post(address, "/v1/encode", file.getvalue()))
+    def encode():
+        answers.append(post(address, "/v1/encode", body))
 
     def listen():
         with connect(address.replace("http", "ws") + "/v1/stream/encode") as socket:
@@ -77,10 +118,10 @@ def test_sigterm_finishes_what_runs_and_refuses_what_comes(running):
             except ConnectionClosed as closed:
                 ends.append(closed.rcvd.code)
 
-    threads = [threading.Thread(target=target) for target in (ask, ask, listen)]
+    threads = [threading.Thread(target=target) for target in (encode, encode, listen)]
     for thread in threads:
         thread.start()
-    while b"dacodec_requests_open 2.0\ndacodec" not in _gauges(address):
+    while (metric(address, "dacodec_requests_open"), metric(address, "dacodec_streams_open")) != (2, 1):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
@@ -89,28 +130,24 @@ def test_sigterm_finishes_what_runs_and_refuses_what_comes(running):
     for thread in threads:
         thread.join()
     assert [answer.body for answer in answers] == [alone.body] * 2
-    assert ends == [1012]  # "service restart": a stream has no end to wait for
+    assert ends == [1012]  # "service restart": a stream may have no end to wait for
     assert process.wait(30) == 0
     assert process.stderr.read() == ""
 
 
-def _gauges(address):
-    lines = request(address, "GET", "/metrics").body.splitlines()
-    kept = [line for line in lines if line.startswith((b"dacodec_requests_open", b"dacodec_streams_open"))]
-    return b"\n".join(kept)
-
-
-def test_an_address_for_others_needs_a_key():
-    with command(host="0.0.0.0") as (process, told):
+def test_an_address_that_others_can_reach_needs_a_key(monkeypatch):
+    with command("--host", "0.0.0.0") as (process, errors):
         assert process.wait(60) == 1
-        assert "DACODEC_API_KEY" in told
-    with command(host="0.0.0.0", key="short") as (process, told):
-        assert process.wait(60) == 1
-        assert "16 or more" in told
+        assert "DACODEC_API_KEY" in errors
+    monkeypatch.setenv("DACODEC_API_KEY", "short")
+    with pytest.raises(ConfigError, match="16 or more"):
+        key_for("0.0.0.0")
 
 
-def test_the_key():
-    with command(host="0.0.0.0", key=KEY) as (_, address):
+def test_the_key(codec, monkeypatch):
+    monkeypatch.setenv("DACODEC_API_KEY", KEY)
+    with serving([codec], host="0.0.0.0") as server:
+        address = server.address.replace("0.0.0.0", "127.0.0.1")
         body = SPEECH.read_bytes()
         for path in ("/healthz", "/readyz", "/", "/static/page.js"):
             assert request(address, "GET", path).status == 200
@@ -126,5 +163,5 @@ def test_the_key():
             pass
         with connect(url, additional_headers={"Authorization": f"Bearer {KEY}"}) as socket:
             assert "latency_seconds" in socket.recv()
-        with connect(url, subprotocols=["dacodec", f"dacodec.key.{KEY}"]) as socket:  # as browsers can
+        with connect(url, subprotocols=["dacodec", f"dacodec.key.{KEY}"]) as socket:  # as browsers do
             assert socket.subprotocol == "dacodec"

@@ -1,23 +1,28 @@
-"""Streams give exactly what the streaming API gives."""
+"""Streams give exactly the results of the streaming API."""
 
+import asyncio
+import contextlib
 import io
 import json
 import threading
 
 import numpy as np
 import pytest
-from serving import CLIPS, STEREO, stream
+from fastapi import WebSocketDisconnect
+from serving import CLIPS, stream
 
 from dacodec.audio import read
 from dacodec.audio.pcm import pcm_bytes
 from dacodec.container import Reader
+from dacodec.serve.inbox import Inbox
+from dacodec.serve.limits import Limits
 from dacodec.tokens import apply
 
 END = json.dumps({"end": True})
 
 
 def cut(data, *sizes):
-    """``data`` in messages of these sizes, over and over."""
+    """``data`` in messages of these sizes, cyclically, and the end."""
     at, n, parts = 0, 0, []
     while at < len(data):
         parts.append(data[at : at + sizes[n % len(sizes)]])
@@ -27,8 +32,8 @@ def cut(data, *sizes):
 
 @pytest.fixture(scope="module")
 def sound():
-    samples, rate = read(STEREO)
-    return samples[:, rate : 3 * rate], rate
+    samples, rate = read(CLIPS / "env_vinyl_hiss_44k_st.flac")
+    return samples[:, rate : 2 * rate], rate
 
 
 def test_sound_to_packets_and_back(sound, codec, address):
@@ -49,14 +54,18 @@ def test_sound_to_packets_and_back(sound, codec, address):
     assert (hello["rate"], hello["channels"], hello["n_codebooks"]) == (rate, 2, 5)
     heard = np.frombuffer(audio, "<f4").reshape(-1, 2).T
     assert end["n_samples"] == heard.shape[1] == given.shape[1]
-    np.testing.assert_allclose(heard, codec.decode(expected), atol=2e-6)  # as live decoding is of the whole
+    np.testing.assert_allclose(
+        heard, codec.decode(expected), atol=2e-6
+    )  # as close as live decoding is to offline decoding
 
     decoder, state, parts = codec.stream_decoder(rate), None, []
     for packet in Reader(io.BytesIO(dacz)):
         part, state = decoder.push(packet.codes, state, np.zeros(packet.n_frames, bool))
         parts.append(part)
     parts.append(decoder.flush(state, given.shape[1]))
-    assert np.array_equal(heard, np.concatenate(parts, axis=1))  # to the bit
+    assert np.array_equal(heard, np.concatenate(parts, axis=1))  # bit for bit
+    _, at_once = stream(address, "/v1/stream/decode", [dacz, END], raw="f32le")
+    assert at_once == audio
 
 
 def test_bare_codes(sound, codec, address):
@@ -90,7 +99,7 @@ def test_rows_of_a_language_model(form, codec, address):
     np.testing.assert_allclose(heard, codec.decode(codec.from_codes(codes)), atol=2e-6)
 
 
-def test_a_wrong_row_is_named_after_the_audio_before_it(codec, address):
+def test_an_invalid_row_is_reported_after_the_audio_before_it(codec, address):
     rows = apply(np.random.default_rng(0).integers(0, 1024, (9, 40)), "dia").tolist()
     rows[30] = rows[30][:-1]
     (_, told), audio = stream(
@@ -103,7 +112,7 @@ def test_a_wrong_row_is_named_after_the_audio_before_it(codec, address):
     )
     assert told["code"] == "bad_rows"
     assert "row 30" in told["detail"]
-    assert len(audio) // 4 == codec.geometry.samples(14)  # 30 rows, less one of begin and 15 of delay
+    assert len(audio) // 4 == codec.geometry.samples(14)  # 30 rows, less a begin row and 15 rows of delay
     rows[30] = [2000, *rows[30]]
     (_, end), _ = stream(
         address, "/v1/stream/decode", [*map(json.dumps, rows), END], layout="dia", rows="json"
@@ -115,7 +124,7 @@ def test_a_wrong_row_is_named_after_the_audio_before_it(codec, address):
 def test_many_streams_beside_batches(sound, codec, address):
     samples, rate = sound
     expected = codec.encode(samples, rate)
-    results = [None] * 6
+    results = [None] * 4
 
     def run(i):
         query = dict(rate=rate, channels=2, output="codes", raw="f32le")
@@ -149,7 +158,7 @@ def test_many_streams_beside_batches(sound, codec, address):
         ("decode", dict(layout="dia", rows="json"), ['["a", 1.5]'], "bad_rows"),
     ],
 )
-def test_what_is_wrong_is_said(path, query, messages, code, address):
+def test_invalid_data_ends_the_stream_with_a_problem(path, query, messages, code, address):
     texts, _ = stream(address, f"/v1/stream/{path}", messages, **query)
     assert texts[-1]["code"] == code, texts
     assert texts[-1]["remedy"]
@@ -167,6 +176,25 @@ def test_what_is_wrong_is_said(path, query, messages, code, address):
         ("nothing", {}, 403),
     ],
 )
-def test_wrong_parameters_are_refused_before_the_stream_begins(path, query, status, address):
+def test_wrong_parameters_refuse_the_handshake(path, query, status, address):
     with pytest.raises(Exception, match=str(status)):
         stream(address, f"/v1/stream/{path}", [], **query)
+
+
+def test_messages_that_have_arrived_are_joined():
+    """Up to a text message, the limit for one message, or the end of the connection."""
+    messages = [b"ab", b"c", '{"x": 1}', b"d", b"1234567890", b"e"]
+    arrived = [{"type": "websocket.receive", "text" if isinstance(m, str) else "bytes": m} for m in messages]
+    arrived.append({"type": "websocket.disconnect", "code": 1001})
+
+    async def joined():
+        queue, got = asyncio.Queue(), []
+        for message in arrived:
+            queue.put_nowait(message)
+        inbox = Inbox(queue.get, Limits(message_bytes=10))
+        with contextlib.suppress(WebSocketDisconnect):
+            while True:
+                got.append(await inbox.message())
+        return got
+
+    assert asyncio.run(joined()) == [b"abc", '{"x": 1}', b"d", b"1234567890", b"e"]

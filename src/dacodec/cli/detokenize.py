@@ -20,22 +20,22 @@ def detokenize(
         list[Path],
         typer.Argument(
             metavar="TOKENS...",
-            help="Folders of tokenize, or Parquet files and tars with rows of key and codes.",
+            help="Folders of tokens, or Parquet files and tars whose rows have key and codes.",
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="A folder for audio files.")],
     format: Annotated[str, typer.Option(help="wav, flac, ogg, opus, mp3, ...")] = "wav",
-    model: Annotated[str | None, typer.Option(help="Left out: the model that the tokens name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Default: the model that the tokens name.")] = None,
     allow_other_model: options.AllowOtherModel = False,
     overwrite: options.Overwrite = False,
     processes: Annotated[
-        int | None, typer.Option("-j", "--processes", help="Left out: one a core, or one for a GPU.", min=1)
+        int | None, typer.Option("-j", "--processes", help="Default: one per core, or one for a GPU.", min=1)
     ] = None,
     device: options.Device = "cpu",
     dtype: options.Dtype = "float32",
     engine: options.Engine = "auto",
 ) -> None:
-    """Tokens back to audio: a file a row, called by its key. Files that are there are skipped."""
+    """Turn tokens into audio: one file per row, named after its key. Existing files are skipped."""
     from dacodec.corpus.detokenizing import detokenize as run_all
 
     with options.progress() as progress:

@@ -15,6 +15,7 @@ from dacodec.cli import (
     download,
     encode,
     eval,
+    export,
     finetune,
     import_dac,
     import_weights,
@@ -71,6 +72,7 @@ app.command("tokenize")(tokenize.tokenize)
 app.command("detokenize")(detokenize.detokenize)
 app.add_typer(tokens.app, name="tokens")
 app.command("eval")(eval.evaluate)
+app.command("export")(export.export)
 app.command("finetune", cls=CommandWithOverrides)(finetune.finetune)
 
 

@@ -24,15 +24,21 @@ def tokenize(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="OUT", help="A folder; what it holds is not made again.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help="A folder. Inputs that are finished in it are skipped."
+        ),
     ],
     model: options.Model = "builtin",
     form: Annotated[
-        str, typer.Option("--form", help="parquet; tar, as WebDataset reads; dacz, a file a recording.")
+        str, typer.Option("--form", help="parquet; tar, for WebDataset; dacz, a file per row.")
     ] = "parquet",
     n_quantizers: options.NQuantizers = None,
     bitrate: Annotated[
-        float | None, typer.Option(help="Instead: as many as fit in this many kbit/s, all channels together.")
+        float | None,
+        typer.Option(
+            help="Instead: as many codebooks as fit into this many kbit/s, for all channels together."
+        ),
     ] = None,
     channels: Annotated[str, typer.Option(help="mono (averaged), left-right or mid-side.")] = "mono",
     loudness: Annotated[float | None, typer.Option(help="Code at this loudness in LUFS.")] = None,
@@ -42,40 +48,50 @@ def tokenize(
     ] = None,
     split: Annotated[
         float | None,
-        typer.Option("--split-seconds", help="Cut recordings into rows of at most so many seconds."),
+        typer.Option("--split-seconds", help="Cut recordings into rows of at most this many seconds."),
     ] = None,
     at_silence: Annotated[
-        bool, typer.Option("--split-at-silence", help="Cut where it is quietest in the second half of these.")
+        bool,
+        typer.Option("--split-at-silence", help="Cut at the quietest place in the second half of each row."),
     ] = False,
-    shard_hours: Annotated[float, typer.Option(help="Of audio in a shard, about.", min=1e-6)] = 5.0,
+    shard_hours: Annotated[float, typer.Option(help="Hours of audio per shard, roughly.", min=1e-6)] = 5.0,
     audio_column: Annotated[
-        str | None, typer.Option(help="Of Parquet files and lists; left out, it is looked for.")
+        str | None, typer.Option(help="The audio in Parquet files and lists. Default: found by name or type.")
     ] = None,
     whole_keys: Annotated[
-        bool, typer.Option("--whole-keys", help="Keys are whole addresses, not names below the source.")
+        bool, typer.Option("--whole-keys", help="Keys are whole addresses, not names relative to the source.")
     ] = False,
     damaged: options.Damaged = "error",
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try what failed before again.")
+        bool, typer.Option("--retry-failed", help="Try inputs again that failed before.")
     ] = False,
     changed: Annotated[
-        str, typer.Option(help="Inputs that changed since they were done: keep what is there, or redo.")
+        str, typer.Option(help="Inputs that changed since they were done: keep their rows, or redo them.")
     ] = "keep",
     hashes: Annotated[
-        bool, typer.Option("--hash", help="Judge changes by content, not by size and time; reads all of it.")
+        bool,
+        typer.Option("--hash", help="Detect changes by content, not by size and time; reads every input."),
     ] = False,
+    runner: Annotated[str, typer.Option(help="local, or ray: a Ray cluster; needs dacodec[ray].")] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster. Default: RAY_ADDRESS, or a new one on this machine."),
+    ] = None,
     processes: Annotated[
-        int | None, typer.Option("-j", "--processes", help="Left out: one a core, or one for a GPU.", min=1)
+        int | None,
+        typer.Option(
+            "-j", "--processes", help="Of the local runner. Default: one per core, or one for a GPU.", min=1
+        ),
     ] = None,
     chunk: options.Chunk = None,
     device: options.Device = "cpu",
     dtype: options.Dtype = "float32",
     engine: options.Engine = "auto",
 ) -> None:
-    """Whole corpora to tokens, for language models.
+    """Turn whole corpora into tokens for language models.
 
-    The same command goes on where it was broken off, however that was. What fails is listed in OUT/failed.parquet, and
-    does not end the rest. The exit code is 1 if anything failed, or changed and was kept.
+    After an interruption of any kind, the same command resumes. Inputs that fail are listed in OUT/failed.parquet and do
+    not stop the run. The exit code is 1 if any input failed, or changed and was kept.
     """
     from dacodec.corpus.settings import Settings
     from dacodec.corpus.tokenizing import tokenize as run_all
@@ -103,6 +119,8 @@ def tokenize(
             retry_failed=retry_failed,
             changed=changed,  # type: ignore[arg-type]
             hashes=hashes,
+            runner=runner,  # type: ignore[arg-type]
+            address=address,
             processes=processes,
             device=device,
             engine=engine,
@@ -112,9 +130,9 @@ def tokenize(
         )
     say(_line(report))
     if report.failed or report.failed_before:
-        say(f"  {output / 'failed.parquet'} says why; --retry-failed tries again what failed before")
+        say(f"  reasons: {output / 'failed.parquet'}; --retry-failed tries these inputs again")
     if report.changed and changed == "keep":
-        say("  what changed since was kept as it is; --changed redo makes it anew")
+        say("  the rows of changed inputs were kept; --changed redo replaces them")
     sys.exit(1 if report.failed or report.failed_before or (report.changed and changed == "keep") else 0)
 
 

@@ -1,4 +1,4 @@
-"""``dacodec tokens``: what is in folders of tokens."""
+"""``dacodec tokens``: look into folders of tokens."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ app = typer.Typer(help="Folders of tokens.", no_args_is_help=True)
 
 @app.command("info")
 def info(
-    folder: Annotated[Path, typer.Argument(metavar="OUT", help="A folder of tokenize.")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="A folder of tokens.")],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object, for programs.")] = False,
 ) -> None:
-    """Hours, rows, tokens, and how each codebook is used. Reads all of it."""
+    """Count hours, rows and tokens, and how each codebook is used. Reads all shards."""
     from dacodec.corpus.inspecting import info as inspect
 
     found = inspect(folder)

@@ -44,7 +44,4 @@ def verify(inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help=".
 def tell(header: Header, damages: Iterable[Damage]) -> None:
     """One line per damage: where in the file, where in time, why."""
     for damage in damages:
-        start = damage.first_frame * header.hop_length / header.model_sampling_rate
-        seconds = damage.n_frames * header.hop_length / header.model_sampling_rate
-        lost = f"{seconds:.3f} s lost at {start:.3f} s" if damage.n_frames else "nothing lost"
-        say(f"  byte {damage.offset}: {lost}: {damage.reason}")
+        say(f"  {damage.described(header)}")

@@ -12,16 +12,15 @@ from dacodec.audio import (
     AudioWriter,
     Damaged,
     PcmReader,
-    Resampler,
     Samples,
     between,
     exactly,
     resample_blocks,
-    resampled_length,
 )
 from dacodec.codec.coder import PADDING_FRAMES, Coder, Codes, as_given, check_mid_side, gain_to
 from dacodec.codec.concealment import concealed
 from dacodec.codec.parts import Counted, Part, Progress, telling
+from dacodec.codec.window import window_of
 from dacodec.container import Packet, Reader, Writer
 from dacodec.encoded import Summary, header_of, model_of
 from dacodec.errors import AudioError
@@ -247,46 +246,45 @@ def _to_the_end(coder: Coder, reader: Reader, part: Part) -> _Decoding:
     """Decode a stream whose length is known only at its end; lost frames are concealed."""
     header = reader.header
 
-    def n_samples() -> int:
-        assert reader.n_samples is not None
-        if not reader.conceals:
-            return reader.n_samples
-        # The end of a damaged stream may claim fewer samples than were already given out.
-        held = (reader.n_frames - PADDING_FRAMES) * header.hop_length * header.sampling_rate
-        return max(reader.n_samples, -(-held // header.model_sampling_rate))
-
     def decode(packets: Iterator[Packet]) -> Iterator[Samples]:
         return concealed(packets, coder.decode_raw, coder.model.hop_length)
 
     def finish(decoded: Iterator[Samples]) -> Iterator[Samples]:
-        whole = coder.at_given_rate(decoded, header.sampling_rate, n_samples, header.gain, header.is_mid_side)
+        whole = coder.at_given_rate(
+            decoded, header.sampling_rate, lambda: samples_read(reader), header.gain, header.is_mid_side
+        )
         return part.of_blocks(whole, header.sampling_rate)
 
     return _Decoding(iter(reader), decode, finish)
 
 
+def samples_read(reader: Reader) -> int:
+    """Samples per channel of a stream that has been read to its end."""
+    assert reader.n_samples is not None
+    if not reader.conceals:
+        return reader.n_samples
+    # The end of a damaged stream may claim fewer samples than were already given out.
+    header = reader.header
+    held = (reader.n_frames - PADDING_FRAMES) * header.hop_length * header.sampling_rate
+    return max(reader.n_samples, -(-held // header.model_sampling_rate))
+
+
 def _between_samples(coder: Coder, reader: Reader, n_samples: int, start: int, stop: int) -> _Decoding:
     """Samples ``start`` to ``stop`` of ``n_samples``, decoding only the frames they depend on."""
-    header, model, halo = reader.header, coder.model, coder.geometry.decoder_halo
-    rate = header.sampling_rate
-    resampler = Resampler(model.sampling_rate, rate)
-    first = max(0, resampler.first_input(start))  # sample at the model's rate
-    from_output = start if first else 0
-    last = resampled_length(stop, rate, model.sampling_rate) + resampler.reach
-    last = min(last, resampled_length(n_samples, rate, model.sampling_rate))
-    first_frame = max(0, first // model.hop_length - halo)
-    last_frame = -(-last // model.hop_length) + halo
+    header = reader.header
+    rate, model_rate = header.sampling_rate, coder.sampling_rate
+    window = window_of(coder, rate, n_samples, start, stop)
 
     def decode(packets: Iterator[Packet]) -> Iterator[Samples]:
-        return between(coder.decode_raw(_codes(packets)), first - first_frame * model.hop_length)
+        return between(coder.decode_raw(_codes(packets)), window.skip)
 
     def finish(decoded: Iterator[Samples]) -> Iterator[Samples]:
-        resampled = resample_blocks(exactly(decoded, last - first), model.sampling_rate, rate, from_output)
-        return as_given(
-            exactly(between(resampled, start - from_output), stop - start), header.gain, header.is_mid_side
-        )
+        cut = exactly(decoded, window.length)
+        resampled = resample_blocks(cut, model_rate, rate, window.first_output)
+        part = exactly(between(resampled, start - window.first_output), stop - start)
+        return as_given(part, header.gain, header.is_mid_side)
 
-    return _Decoding(reader.packets(first_frame, last_frame), decode, finish, stop - start)
+    return _Decoding(reader.packets(window.first_frame, window.last_frame), decode, finish, stop - start)
 
 
 def _codes(packets: Iterable[Packet]) -> Iterator[Codes]:

@@ -42,6 +42,12 @@ class Damage:
     first_frame: int
     n_frames: int
 
+    def described(self, header: Header) -> str:
+        """Where in the file, where in time, why: one line."""
+        second = header.hop_length / header.model_sampling_rate
+        lost = f"{self.n_frames * second:.3f} s lost at {self.first_frame * second:.3f} s"
+        return f"byte {self.offset}: {lost if self.n_frames else 'nothing lost'}: {self.reason}"
+
 
 class PacketSequence:
     """Reads the header at once and then, as an iterator, packets up to the end mark.

@@ -1,4 +1,4 @@
-"""Whole corpora to tokens and back. Needs more packages: ``pip install dacodec[corpus]``."""
+"""Whole corpora to tokens and back. Needs ``pip install dacodec[corpus]``."""
 
 from dacodec.errors import InstallationError
 

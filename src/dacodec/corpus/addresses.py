@@ -1,4 +1,4 @@
-"""Paths and URLs alike: what is there, and the bytes of it. URLs are fsspec's: s3://, gs://, https://, ..."""
+"""Find and open files by path or by URL. fsspec opens the URLs: s3://, gs://, https://, ..."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dacodec.errors import DacodecError, InputError
 
 
 class Found(NamedTuple):
-    """A file. ``name`` is what it is called below the source that it was found in; ``stamp`` changes with its content."""
+    """A file. ``name`` is its path relative to the source; ``stamp`` changes when the file does."""
 
     address: str
     name: str
@@ -28,12 +28,12 @@ def is_url(address: str) -> bool:
 
 
 def find_files(source: str, suffixes: frozenset[str]) -> Iterator[Found]:
-    """The files of a source: itself, or those in a folder or of a glob that end in ``suffixes``, sorted.
+    """The files of a source, sorted: the file itself, or those in a folder or of a glob that end in ``suffixes``.
 
-    Hidden files and folders, and links to folders, are passed over.
+    Hidden files and folders, and links to folders, are skipped.
 
     Raises:
-        InputError: if there is no such source, or it cannot be listed.
+        InputError: if the source does not exist or cannot be listed.
     """
     if source.startswith("file://"):
         source = source[len("file://") :]
@@ -41,12 +41,12 @@ def find_files(source: str, suffixes: frozenset[str]) -> Iterator[Found]:
         yield from _find_remote(source, suffixes) if is_url(source) else _find_local(source, suffixes)
     except DacodecError:
         raise
-    except Exception as error:  # whatever the packages of remote places raise
+    except Exception as error:  # file systems of fsspec raise anything
         raise InputError(f"cannot list {source}: {explained(error)}") from error
 
 
 def joined(address: str, name: str) -> str:
-    """What ``name``, written in the file at ``address``, leads to."""
+    """The address that ``name`` means in the file at ``address``: relative to its folder, if it is relative."""
     if is_url(name) or (not is_url(address) and Path(name).is_absolute()):
         return name
     if is_url(address):
@@ -56,7 +56,7 @@ def joined(address: str, name: str) -> str:
 
 @contextmanager
 def open_address(address: str) -> Iterator[BinaryIO]:
-    """Open for reading; can seek.
+    """Open for reading; seekable.
 
     Raises:
         InputError: if it cannot be opened.
@@ -70,7 +70,7 @@ def open_address(address: str) -> Iterator[BinaryIO]:
 
 
 def stamp_of(address: str) -> str:
-    """Of a file at ``address``; empty if nobody tells."""
+    """The stamp of the file at ``address``."""
     if not is_url(address):
         return _local_stamp(os.stat(address))  # noqa: PTH116
     fs, path = fsspec.url_to_fs(address)
@@ -78,7 +78,7 @@ def stamp_of(address: str) -> str:
 
 
 def explained(error: BaseException) -> str:
-    """In one line."""
+    """What went wrong, in one line."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, OSError) and error.strerror:
@@ -162,7 +162,7 @@ def _suffix(name: str) -> str:
 
 
 def _fixed_part(pattern: str, separator: str) -> str:
-    """The folder that all matches of a glob are in."""
+    """The folder above the first wildcard of a glob."""
     parts = pattern.split(separator)
     n_fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     return separator.join(parts[:n_fixed]) or (separator if pattern.startswith(separator) else "")

@@ -1,4 +1,4 @@
-"""Single cells of Parquet files, read one after the other without holding a group of rows."""
+"""Read single cells of Parquet files in order, without loading a whole row group."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from dacodec.errors import AudioError
 
 _ROWS_AT_ONCE = 16
 
-_thread = threading.local()  # where each stands
+_thread = threading.local()  # the cursor of each thread
 
 
 def read_cell(address: str, column: str, group: int, row: int) -> bytes | str:
-    """The bytes in a cell, or the address that its path leads to.
+    """The bytes in a cell, or the address that its path refers to.
 
-    Cheap for rows in rising order: a thread goes on where it stands.
+    Cheap for ascending rows: each thread continues after the last row it read.
 
     Raises:
-        AudioError: if there is neither.
+        AudioError: if the cell is empty.
         InputError: if the file cannot be opened.
     """
     cursor: _Cursor | None = getattr(_thread, "cursor", None)
@@ -40,7 +40,7 @@ def read_cell(address: str, column: str, group: int, row: int) -> bytes | str:
 
 
 class _Cursor:
-    """Goes forward through one column of one group."""
+    """Moves forward through one column of one row group."""
 
     def __init__(self, address: str, column: str, group: int) -> None:
         self._place, self._next = (address, column, group), 0

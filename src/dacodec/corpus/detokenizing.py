@@ -30,7 +30,7 @@ _JOB_ROWS = 16
 
 @dataclass
 class DecodeReport:
-    """What a run did. ``failures`` are keys and reasons."""
+    """The outcome of a run. ``failures`` holds keys and reasons."""
 
     done: int = 0
     seconds: float = 0.0  # of audio
@@ -58,19 +58,19 @@ def detokenize(
     run: Run | None = None,
     progress: Callable[[DecodeReport], None] | None = None,
 ) -> DecodeReport:
-    """Decode rows of tokens into audio files, named by their keys; what is there already is skipped.
+    """Decode rows of tokens to audio files, named after their keys. Existing files are skipped.
 
     Args:
-        tokens: folders of tokens, or Parquet files and tars with rows as in one: ``key`` and ``codes`` at least.
+        tokens: folders of tokens, or Parquet files and tars whose rows have at least ``key`` and ``codes``.
         output: a folder.
-        model: left out, the one that the tokens name.
+        model: by default the one that the tokens name.
         allow_other_model: as for :meth:`dacodec.Codec.decode`.
-        format: as ``"wav"`` or ``"flac"``.
+        format: of the audio files, such as ``"wav"`` or ``"flac"``.
         overwrite: replace outputs that exist.
         processes, device, engine, dtype, run, progress: as for :func:`~dacodec.corpus.tokenizing.tokenize`.
 
     Raises:
-        InputError: if there are no tokens, or nobody says of which model.
+        InputError: if there are no tokens, or their model is unknown.
         OutputError: if the folder cannot be written, or a disk is full.
         ModelMismatchError: if the tokens are another model's.
     """
@@ -82,7 +82,7 @@ def detokenize(
     for path in paths:
         _check(codec, path, allow_other_model)
     del codec
-    AudioWriter(io.BytesIO(), about.sampling_rate, 1, format=format).close()  # that there is such a format
+    AudioWriter(io.BytesIO(), about.sampling_rate, 1, format=format).close()  # raises for an unknown format
     work = Detokenizing(Loading(source, device, engine, dtype), allow_other_model, format, overwrite)
     report, started = DecodeReport(), time.monotonic()
     rows = _wanted(
@@ -145,11 +145,8 @@ class Detokenizing:
             try:
                 blocks = [next(together)] if at_once else self._blocks(codec, encoded)
                 self._write(target.path, encoded, blocks)
-            except (
-                AudioError,
-                CodesError,
-                ModelMismatchError,
-            ) as error:  # others would come again: a full disk
+            # Other errors, such as a full disk, would come again.
+            except (AudioError, CodesError, ModelMismatchError) as error:
                 failure = str(error)
             yield Written(target.row.key, encoded.duration_seconds, failure)
 
@@ -228,7 +225,7 @@ def _form(path: Path) -> Any:
 
 
 def _check(codec: Codec, path: Path, allow_other_model: bool) -> None:
-    """That the first row can be decoded."""
+    """Check that the first row can be decoded."""
     row = next(iter(_form(path).read(path, codec.model)), None)
     if row is not None:
         codec.check_model(row.encoded.model, row.encoded.n_codebooks, allow_other_model)

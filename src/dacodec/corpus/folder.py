@@ -1,12 +1,12 @@
-"""A folder of tokens: shards that are whole, what each was made of, and what failed.
+"""A folder of tokens: complete shards, the inputs of each, and the failures.
 
-    tokens.json               the model, the settings, the columns: one folder, one way to make rows
+    tokens.json                    the model, the settings and the columns, the same for all rows
     shards/part-000000.parquet
-    manifest/part-000000.parquet   the inputs of that shard: key, stamp, how many rows, or why none
-    failed.parquet            the inputs that failed, with the reason
+    manifest/part-000000.parquet   the inputs of that shard: key, stamp, number of rows, or why there are none
+    failed.parquet                 the inputs that failed, with the reason
 
-A shard counts when its manifest is there, which is written after it: the one moment at which anything becomes true. A
-manifest may name shards that it replaces, whose rows are in its own shard or made anew; they go with it.
+A shard counts once its manifest exists, which is written after it. A manifest may name shards that it replaces: its own
+shard has the rows that are still wanted of them, and they are removed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _FAILED = pa.schema(
 
 @dataclass(frozen=True)
 class Done:
-    """What became of an input."""
+    """An input that has been processed."""
 
     key: str
     stamp: str
@@ -82,7 +82,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class About:
-    """What the rows of a folder have in common. ``source`` is what the model was loaded from."""
+    """What the rows of a folder have in common. ``source`` is where the model was loaded from."""
 
     model: Model
     source: str
@@ -103,13 +103,13 @@ class About:
     def read(folder: Path) -> About:
         """
         Raises:
-            InputError: if there is none.
-            FormatError: if it is not one of ours.
+            InputError: if the folder has none.
+            FormatError: if it is damaged, or of another version.
         """
         try:
             values = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         except OSError as error:
-            raise InputError(f"{folder} is no folder of tokens: it has no {ABOUT}") from error
+            raise InputError(f"{folder} is not a folder of tokens: it has no {ABOUT}") from error
         except ValueError as error:
             raise FormatError(f"{folder / ABOUT} is damaged: {error}") from None
         if not isinstance(values, dict) or values.get("dacodec_tokens") != VERSION:
@@ -129,11 +129,11 @@ class About:
 
 
 class TokenFolder:
-    """A folder that rows are put into, by one process at a time. A context manager.
+    """A folder that one process at a time adds rows to. A context manager.
 
     Raises:
-        OutputError: if it holds something else, rows that were made otherwise, is in use or cannot be written.
-        ModelMismatchError: if another model made its rows: codes of two models must not mix.
+        OutputError: if it holds something else or rows made with other options, is in use, or cannot be written.
+        ModelMismatchError: if another model made its rows. Codes of two models must not mix.
     """
 
     _failed: dict[str, Failed]
@@ -159,15 +159,15 @@ class TokenFolder:
     def __exit__(self, *_: object) -> None:
         self._lock.close()
 
-    # What is there
+    # Reading
 
     def stamp_of(self, key: str) -> int | None:
-        """A number for the stamp of an input that is done; None if it is not."""
+        """A hash of the stamp of a finished input; None if the input is not finished."""
         found = self._done.get(_hash(key))
         return None if found is None else found & _STAMP
 
     def is_same(self, key: str, stamp: str) -> bool:
-        """Whether an input that is done has not changed since."""
+        """Whether a finished input is unchanged."""
         return self.stamp_of(key) == _hash(stamp) & _STAMP
 
     def failure(self, key: str) -> Failed | None:
@@ -181,13 +181,13 @@ class TokenFolder:
         """Forget failures, so that they are tried again."""
         self._failed = {key: f for key, f in self._failed.items() if f.stage not in set(stages)}
 
-    # What is put into it
+    # Writing
 
     def put(self, done: Sequence[Done]) -> None:
-        """A shard with these inputs' rows, and the failures that were told. Rows of the same inputs that were there go.
+        """Write a shard with the rows of these inputs, and the failures so far. Earlier rows of the inputs are removed.
 
         Raises:
-            OutputError: if it cannot be written; nothing is lost of what was there before.
+            OutputError: if it cannot be written. What was there before is still there.
         """
         replaced = sorted({shard for d in done if (shard := self._shard_of(d.key)) is not None})
         kept = [one for shard in replaced for one in self._kept(shard, {d.key for d in done})]
@@ -198,7 +198,7 @@ class TokenFolder:
         self._write_failed()
 
     def fail(self, failed: Failed) -> None:
-        """To be written with the next :meth:`put`."""
+        """Note a failure, to be written with the next :meth:`put`."""
         self._failed[failed.key] = failed
 
     def _write(self, number: int, done: Sequence[Done], replaced: Sequence[int]) -> None:
@@ -222,7 +222,7 @@ class TokenFolder:
             self._remove(n)
 
     def _kept(self, number: int, without: set[str]) -> Iterator[Done]:
-        """What a shard was made of, less some inputs."""
+        """The inputs of a shard, without some of them."""
         shard = self._shard(number)
         rows = self._form.read(shard, self.about.model) if shard.exists() else iter(())
         for batch in read_parquet(self._manifest(number)):
@@ -240,7 +240,7 @@ class TokenFolder:
         records = [{**asdict(f), "time": now} for f in self._failed.values()]
         write_parquet(path, pa.Table.from_pylist(records, _FAILED), overwrite=True)
 
-    # The beginning
+    # Opening
 
     def _begin(self) -> None:
         sweep(self.path)
@@ -252,7 +252,7 @@ class TokenFolder:
             if strange or any((self.path / "shards").iterdir()):
                 raise OutputError(
                     f"{self.path} holds {', '.join(sorted(strange)) or 'shards'} and no {ABOUT}: "
-                    "it is no folder of tokens; give a new one"
+                    "it is not a folder of tokens; give a new one"
                 )
             with new_file(about) as file:
                 file.write(self.about.to_json().encode())
@@ -265,20 +265,20 @@ class TokenFolder:
         mine = self.about
         if theirs.model != mine.model:
             raise ModelMismatchError(
-                f"the tokens in {self.path} are of {theirs.model.name!r} ({theirs.model.fingerprint.hex()[:12]}), not "
-                f"of {mine.model.name!r} ({mine.model.fingerprint.hex()[:12]}); give another folder"
+                f"the tokens in {self.path} were made by {theirs.model.name!r} ({theirs.model.fingerprint.hex()[:12]}), not "
+                f"by {mine.model.name!r} ({mine.model.fingerprint.hex()[:12]}); give another folder"
             )
         theirs = replace(theirs, source=mine.source)
         for name in ("form", "settings", "columns"):
             was, now = getattr(theirs, name), getattr(mine, name)
             if was != now:
                 raise OutputError(
-                    f"the tokens in {self.path} were made otherwise ({_difference(was, now)}); "
+                    f"the tokens in {self.path} were made with other options ({_difference(was, now)}); "
                     "give the same options, or another folder"
                 )
 
     def _mend(self) -> None:
-        """Whatever a kill left: what has no manifest is removed, and so is what was replaced."""
+        """Clean up after a kill: remove shards without a manifest, and those that were replaced."""
         manifests = {
             int(m[1]): p for p in (self.path / "manifest").iterdir() if (m := _NAME.fullmatch(p.name))
         }
@@ -309,7 +309,7 @@ class TokenFolder:
         for path in (
             self._manifest(number),
             self._shard(number),
-        ):  # without a manifest a shard is gone already
+        ):  # without its manifest a shard does not count
             with suppress(FileNotFoundError):
                 path.unlink()
 
@@ -332,7 +332,7 @@ def failures(folder: Path) -> Iterator[Failed]:
 
 
 def shards(folder: Path) -> list[Path]:
-    """Those that count."""
+    """The shards that have a manifest."""
     names = {p.stem for p in (folder / "manifest").glob("part-*.parquet")}
     return sorted(p for p in (folder / "shards").iterdir() if _NAME.fullmatch(p.name) and p.stem in names)
 

@@ -1,4 +1,4 @@
-"""What shards look like: Parquet, WebDataset's tars, or a ``.dacz`` file a recording beside a Parquet file that lists them."""
+"""The formats of shards: Parquet, WebDataset tars, or a ``.dacz`` file per row with a Parquet file that lists them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RECORDINGS = "recordings"  # the folder of .dacz files, beside the folder of sha
 
 
 class Form(Protocol):
-    """A kind of shard."""
+    """A format of shards."""
 
     suffix: str
 
@@ -36,7 +36,7 @@ class Form(Protocol):
         ...
 
     def read(self, path: Path, model: Model) -> Iterator[Row]:
-        """Its rows; ``model`` is taken to have made codes of which nothing is said."""
+        """Its rows. ``model`` made the codes of rows that name no model."""
         ...
 
 
@@ -93,7 +93,7 @@ class TarForm:
         except (tarfile.TarError, OSError, ValueError) as error:
             if isinstance(error, DacodecError):
                 raise
-            raise FormatError(f"{path} is no tar of tokens: {error}") from None
+            raise FormatError(f"{path} is not a tar of tokens: {error}") from None
 
 
 class DaczForm:
@@ -153,12 +153,12 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
 
 
 def file_name(key: str) -> str:
-    """A relative path that stands for ``key`` and for no other: what could lead out of a folder is escaped."""
+    """A relative path that is unique to ``key``, with what could lead out of a folder escaped."""
     return "/".join(map(_component, key.split("/")))
 
 
 def sample_name(key: str) -> str:
-    """:func:`file_name` without a dot in its last part, which would end a WebDataset's sample's name."""
+    """:func:`file_name` without a dot in its last part, where WebDataset ends the name of a sample."""
     folder, slash, name = file_name(key).rpartition("/")
     return folder + slash + name.replace(".", "%2E")
 
@@ -175,7 +175,7 @@ def _component(part: str) -> str:
 
 
 def _table(rows: Iterable[Row], fields: Mapping[str, pa.DataType]) -> pa.Table:
-    """Without the codes."""
+    """The columns of ``rows`` without the codes."""
     records = [record(row) for row in rows]
     kinds = {f.name: f.type for f in schema(fields) if f.name != "codes"}
     return pa.table({name: pa.array([r.get(name) for r in records], kind) for name, kind in kinds.items()})

@@ -1,4 +1,4 @@
-"""What is in a folder of tokens."""
+"""Statistics of a folder of tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dacodec.corpus.forms import FORMS, read_parquet
 
 @dataclass(frozen=True)
 class Usage:
-    """Of one codebook. ``perplexity`` is how many codes it would take if all were as frequent: 2 to the entropy."""
+    """How one codebook is used. ``perplexity`` is 2 to the power of the entropy: with equally frequent codes, their number."""
 
     used: int
     perplexity: float
@@ -39,10 +39,10 @@ class Info:
 
 
 def info(folder: str | os.PathLike[str]) -> Info:
-    """Read a whole folder of tokens.
+    """Count what is in a folder of tokens; reads all of it.
 
     Raises:
-        InputError, FormatError: if it is none, or damaged.
+        InputError, FormatError: if it is not a folder of tokens, or is damaged.
     """
     path = Path(folder)
     about = About.read(path)

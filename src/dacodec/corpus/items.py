@@ -1,4 +1,4 @@
-"""What is to be tokenised: recordings, each with a key, where its bytes are, and what comes with it."""
+"""The inputs: recordings, each with a key, the place of its bytes, and the columns that come with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FilePlace:
 
 @dataclass(frozen=True)
 class MemberPlace:
-    """A part of a file: a member of a tar."""
+    """A member of a tar: a range of bytes."""
 
     address: str
     name: str
@@ -70,11 +70,11 @@ class Item:
     """A recording, or a part of one.
 
     Args:
-        key: its name in the tokens, unlike any other's.
+        key: its unique name in the tokens.
         place: where its bytes are.
         stamp: changes when the input does.
-        start_seconds, duration_seconds: the part that is wanted; None for all.
-        columns: what is passed through.
+        start_seconds, duration_seconds: the part to code; None for all of it.
+        columns: those that are passed through.
     """
 
     key: str
@@ -87,7 +87,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Unlisted:
-    """Something in a source that should have been an item or several, and cannot be read."""
+    """Something in a source that should have been one item or more, but cannot be read."""
 
     key: str
     address: str
@@ -95,7 +95,7 @@ class Unlisted:
 
 
 class _Bytes(io.BytesIO):
-    """With a name for messages."""
+    """Bytes with a name, for messages."""
 
     def __init__(self, content: bytes, name: str) -> None:
         super().__init__(content)

@@ -1,6 +1,7 @@
-"""What runners run: work that comes in jobs, each of which is prepared (by reading, anywhere) and then done (by a model).
+"""The contract between work and runners.
 
-A job is some recordings, few enough to be in memory together. No torch here: processes start sooner.
+Work comes in jobs of a few recordings, which fit into memory together. A job is first prepared (read), which needs no
+model, and then done by a model. No torch here: processes start sooner.
 """
 
 from __future__ import annotations
@@ -11,23 +12,23 @@ from typing import Any, Protocol
 
 
 class Work(Protocol):
-    """Can be pickled. ``prepare`` and what ``start`` returns run in processes of their own."""
+    """Can be pickled. ``prepare``, and the function that ``start`` returns, run in other processes."""
 
     def prepare(self, job: Sequence[Any]) -> Any:
-        """What needs no model."""
+        """The part of a job that needs no model."""
         ...
 
     def start(self) -> Callable[[Any], list[Any]]:
-        """Loads the model; what it returns makes a job that is prepared into results, one for each of the job's."""
+        """Load the model. The function returned turns a prepared job into results, one per item."""
         ...
 
     def lost(self, one: Any, reason: str) -> Any:
-        """The result of one whose process died, twice."""
+        """The result of an item whose process died twice."""
         ...
 
 
 class Run(Protocol):
-    """Runs work on jobs, which it takes as fast as they are done."""
+    """A runner. Takes jobs as fast as it does them, and gives their results in any order."""
 
     def __call__(self, work: Work, jobs: Iterable[Sequence[Any]]) -> Iterator[list[Any]]: ...
 

@@ -1,7 +1,6 @@
-"""Work on one machine: spawned processes, each with a model of its own, and reading ahead of coding in each.
+"""The local runner: spawned processes, each with its own model, that read ahead while they code.
 
-A process that dies takes nothing with it but its time: what it had is done again, one by one, and what kills a process
-twice is given up.
+When a process dies, its items are done again, one by one. An item that kills its process a second time is given up.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from typing import Any
 from dacodec.corpus.jobs import Run, Work
 from dacodec.errors import DacodecError, EngineError
 
-_JOBS_AHEAD = 2  # that a process has, with the one that is worked on
-_STILLBORN = 3  # processes that may die before they work
+_JOBS_AHEAD = 2  # jobs that a process holds, including the current one
+_STILLBORN = 3  # processes that may die before they are ready
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def local_run(processes: int | None, device: str) -> Run:
-    """Work on this machine: left out, a process a core, or one in all for a GPU, with a reader a core."""
+    """A runner for this machine. By default it has a process per core, or for a GPU one process with a reader per core."""
     from dacodec.engine.native.threads import cpu_quota, usable_cores  # loads torch
 
     cores = max(1, int(min(usable_cores(), cpu_quota())))
@@ -41,16 +40,16 @@ def local_run(processes: int | None, device: str) -> Run:
 def run_local(
     work: Work, jobs: Iterable[Sequence[Any]], processes: int, readers: int = 1, threads: int = 1
 ) -> Iterator[list[Any]]:
-    """Results of ``jobs``, some at a time, in the order in which they are done.
+    """The results of each of ``jobs``, in the order in which they are done.
 
     Args:
-        jobs: taken only as fast as they are worked on.
+        jobs: taken only as fast as they are done.
         processes: each with a model.
-        readers: threads in each that read ahead.
+        readers: threads that read ahead in each.
         threads: of NumPy and PyTorch in each.
 
     Raises:
-        DacodecError: what ``work.start`` raises, or what it returned.
+        DacodecError: raised by ``work.start``, or by the function that it returned.
     """
     pool = _Pool(work, processes, readers, threads)
     try:
@@ -63,7 +62,7 @@ def run_local(
 class _Job:
     number: int
     items: Sequence[Any]
-    suspect: bool = False  # a process died over it
+    suspect: bool = False  # a process died while it had this job
 
 
 @dataclass(eq=False)
@@ -74,7 +73,7 @@ class _Worker:
     started: bool = False
 
     def takes(self, job: _Job) -> bool:
-        """A suspect is alone with its process, so that it is known who killed it."""
+        """A suspect has a process to itself, which shows whether it was the cause."""
         if not self.started or any(own.suspect for own in self.jobs):
             return False
         return not self.jobs if job.suspect else len(self.jobs) < _JOBS_AHEAD
@@ -123,7 +122,7 @@ class _Pool:
 
     def _send(self, worker: _Worker, job: _Job) -> None:
         worker.jobs.append(job)
-        with suppress(OSError):  # it is dead, which receiving will tell
+        with suppress(OSError):  # the process is dead, as receiving will show
             worker.connection.send(job.items)
 
     def _receive(self, worker: _Worker, again: deque[_Job]) -> Iterator[list[Any]]:
@@ -141,15 +140,15 @@ class _Pool:
             yield message
 
     def _bury(self, worker: _Worker, again: deque[_Job]) -> Iterator[list[Any]]:
-        """Another process in its place; what it had is to be done again."""
+        """Replace a dead process, and queue its items again."""
         worker.process.join()
         worker.connection.close()
         self._workers.remove(worker)
-        reason = f"the process that worked on it died ({_ended(worker.process.exitcode)})"
+        reason = f"its process died ({_ended(worker.process.exitcode)})"
         if not worker.started:
             self._stillborn += 1
             if self._stillborn > _STILLBORN:
-                raise EngineError(f"workers die before they can work ({_ended(worker.process.exitcode)})")
+                raise EngineError(f"processes die before they are ready ({_ended(worker.process.exitcode)})")
         for job in worker.jobs:
             if job.suspect and len(job.items) == 1:
                 yield [self._work.lost(job.items[0], reason)]
@@ -169,7 +168,7 @@ class _Pool:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Variables that processes started in the block get."""
+    """Environment variables for processes that are started in the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -184,7 +183,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 def _ended(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "killed, perhaps for want of memory"
+        return "killed, perhaps for lack of memory"
     return f"by signal {-code}" if code < 0 else f"exit code {code}"
 
 
@@ -192,7 +191,7 @@ def _ended(code: int) -> str:
 
 
 def _worker(connection: Connection, pickled: bytes, readers: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's, which ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends this one
     work: Work = pickle.loads(pickled)
     try:
         do = work.start()
@@ -206,7 +205,7 @@ def _worker(connection: Connection, pickled: bytes, readers: int) -> None:
         for prepared in _ahead(pool, work.prepare, jobs):
             try:
                 connection.send(do(prepared))
-            except DacodecError as error:  # that no other job would be spared
+            except DacodecError as error:  # other jobs would fail likewise
                 connection.send(error)
 
 
@@ -214,12 +213,12 @@ def _listen(connection: Connection, jobs: SimpleQueue[Any]) -> None:
     while True:
         try:
             jobs.put(connection.recv())
-        except (EOFError, OSError):  # the main process is gone, however: so is this one
+        except (EOFError, OSError):  # the main process is gone
             os._exit(0)
 
 
 def _ahead(pool: ThreadPoolExecutor, prepare: Callable[[Any], Any], jobs: SimpleQueue[Any]) -> Iterator[Any]:
-    """Jobs prepared in their order, while those before are worked on. Endless."""
+    """Prepared jobs, in order, each prepared while those before it are worked on. Never ends."""
     waiting: deque[Future[Any]] = deque()
     while True:
         while not waiting or not jobs.empty():

@@ -1,4 +1,4 @@
-"""Recordings read and brought to the model's rate; needs no model, so it may be done elsewhere than coding.
+"""Read recordings and resample them to the model's rate. Needs no model, so it may run apart from coding.
 
 Shapes: C channels, T samples.
 """
@@ -23,14 +23,14 @@ from dacodec.corpus.items import Item
 from dacodec.corpus.settings import Settings
 from dacodec.errors import AudioWarning, DacodecError
 
-LONG_SECONDS = 30.0  # what is longer is read while it is coded, in constant memory
+LONG_SECONDS = 30.0  # longer recordings are read while they are coded, in constant memory
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Signal:
-    """A short recording. ``samples`` [C, T] are at the model's rate; the rest tells how it was given."""
+    """A short recording. ``samples`` [C, T] are at the model's rate; the rest describes the original."""
 
     samples: Samples
     sampling_rate: int
@@ -41,7 +41,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Long:
-    """A recording that is longer than :data:`LONG_SECONDS`, not read yet."""
+    """A recording longer than :data:`LONG_SECONDS`, not read yet."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Told:
-    """A result, and what was warned of on the way."""
+    """A result with its warnings."""
 
     value: Signal | Long | Failure
     warnings: tuple[str, ...] = ()
 
 
 class Opening:
-    """A recording that is open: its blocks [C, n] with the channels that are coded, at its own rate."""
+    """An open recording: blocks [C, n] of the channels to be coded, at its own rate."""
 
     def __init__(self, reader: AudioReader, item: Item, settings: Settings) -> None:
         part = Part(item.start_seconds or 0.0, item.duration_seconds)
@@ -83,7 +83,7 @@ def opened(item: Item, settings: Settings) -> Iterator[Opening]:
 
 
 def gain_of(item: Item, settings: Settings) -> float:
-    """What a long recording is multiplied by before coding: it is read for that alone."""
+    """The gain of a long recording, which is read an extra time to measure it."""
     if settings.loudness_lufs is None:
         return 1.0
     with opened(item, settings) as opening:
@@ -91,20 +91,18 @@ def gain_of(item: Item, settings: Settings) -> float:
 
 
 def read(item: Item, settings: Settings, model_rate: int) -> Told:
-    """A recording, unless it is long; what goes wrong is a result."""
+    """Read a recording, unless it is long. A failure is a result, too."""
     value = attempted(lambda: _read(item, settings, model_rate))
     return Told(value, heard())
 
 
 def attempted(call: Callable[[], T]) -> T | Failure:
-    """What ``call`` gives, or why it could not: of one recording among many anything may go wrong."""
+    """The result of ``call``, or why it failed. One recording among many may fail in any way."""
     try:
         return call()
     except DacodecError as error:
         return Failure(" ".join(str(error).split()))
-    except (
-        Exception
-    ) as error:  # of whatever package reads a remote place, or a decoder that did not foresee this
+    except Exception as error:  # from the package of a remote file system, or a bug in a decoder
         return Failure(" ".join(explained(error).split()))
 
 
@@ -130,7 +128,7 @@ def _mixed(blocks: Iterable[Samples], channels: int) -> Iterator[Samples]:
 
 
 class FrameLevels:
-    """The power of each frame of a signal [C, T] that passes in blocks."""
+    """Measures the power of each frame of a signal [C, T] that passes through in blocks."""
 
     def __init__(self, hop_length: int) -> None:
         self._hop = hop_length
@@ -146,7 +144,7 @@ class FrameLevels:
             yield block
 
     def all(self, n_frames: int) -> Samples:
-        """[n_frames], silence beyond the end."""
+        """The levels [n_frames], silence beyond the end."""
         last = [self._rest.mean(keepdims=True)] if len(self._rest) else []
         levels = np.concatenate([np.zeros(0, np.float32), *self._levels, *last])[:n_frames]
         return np.pad(levels, (0, n_frames - len(levels)))
@@ -155,11 +153,11 @@ class FrameLevels:
 def cuts(
     n_frames: int, most_frames: int, levels: Samples | None = None, smoothed_frames: int = 1
 ) -> list[int]:
-    """Where a recording of ``n_frames`` is cut into rows of at most ``most_frames``: the first frame of each.
+    """The first frames of the rows of at most ``most_frames`` that a recording of ``n_frames`` is cut into.
 
     Args:
-        levels: [n_frames]; cut where it is quietest in the second half of each stretch. Left out, at its end.
-        smoothed_frames: over which the level is averaged.
+        levels: [n_frames]; if given, cut at the quietest frame in the second half of each row.
+        smoothed_frames: length of the moving average of the levels.
     """
     starts, quiet = [0], None
     if levels is not None and n_frames:
@@ -184,20 +182,20 @@ _heard = threading.local()
 
 
 def hear_warnings() -> None:
-    """From now on, what is warned of audio in this process is kept, a list a thread, for :func:`heard`."""
+    """Keep the audio warnings of this process from now on, a list per thread, for :func:`heard`."""
     warnings.simplefilter("always", AudioWarning)
     warnings.showwarning = lambda message, *_, **__: _lines().append(str(message))
 
 
 def heard() -> tuple[str, ...]:
-    """What was warned of in this thread since the last time."""
+    """The warnings in this thread since the last call."""
     lines = tuple(_lines())
     _lines().clear()
     return lines
 
 
 def heard_along(blocks: Iterable[T], lines: list[str]) -> Iterator[T]:
-    """``blocks``; what is warned of while they are made, in whichever thread, is put into ``lines``."""
+    """``blocks``; warnings while they are made, in whichever thread, are added to ``lines``."""
     try:
         yield from blocks
     finally:

@@ -1,7 +1,7 @@
-"""A row of tokens, in memory, in Arrow and as JSON beside an array.
+"""Rows of tokens: in memory, in Arrow, and as JSON with an array.
 
 Shapes: C channels, K codebooks in use, F frames. ``codes`` of a row are [C·K, F]: the codebooks of one channel, then those
-of the next; plain lists of lists, which any reader of Parquet knows.
+of the next; plain lists of lists, which any reader of Parquet understands.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dacodec.errors import FormatError
 
 @dataclass(frozen=True)
 class Row:
-    """``start_seconds`` is where in its recording; ``columns`` are those that were passed through."""
+    """``start_seconds`` is its place in the recording; ``columns`` are those passed through."""
 
     key: str
     encoded: Encoded
@@ -29,7 +29,7 @@ class Row:
 
 
 def schema(fields: Mapping[str, pa.DataType]) -> pa.Schema:
-    """Of rows with these columns passed through."""
+    """The schema of rows with these columns passed through."""
     return pa.schema([*OWN_COLUMNS.items(), *fields.items()])
 
 
@@ -58,10 +58,10 @@ def stacked(encoded: Encoded) -> np.ndarray[Any, np.dtype[np.uint16]]:
 
 
 def row_of(values: Mapping[str, Any], codes: Any, model: Model, own_only: bool = False) -> Row:
-    """The row of its columns and its codes [C·K, F], which ``model`` shall have made: who did is not checked here.
+    """The row with these columns and codes [C·K, F]. That ``model`` made them is not checked here.
 
     Args:
-        own_only: leave out what was passed through.
+        own_only: leave out the columns passed through.
 
     Raises:
         FormatError: if they do not fit together.
@@ -91,11 +91,11 @@ def row_of(values: Mapping[str, Any], codes: Any, model: Model, own_only: bool =
         columns = {} if own_only else {n: v for n, v in values.items() if n not in OWN_COLUMNS}
         return Row(str(values["key"]), encoded, float(values.get("start_seconds", 0.0)), columns)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise FormatError(f"row {values.get('key')!r} is no row of tokens: {error}") from None
+        raise FormatError(f"row {values.get('key')!r} is not a row of tokens: {error}") from None
 
 
 def codes_column(codes: Sequence[np.ndarray[Any, Any]]) -> pa.Array:
-    """[K, F] each, as lists of lists, without a Python object a code."""
+    """Arrays [K, F] as a column of lists of lists, without a Python object per code."""
     inner = np.concatenate([np.zeros(1, int), *(np.full(len(c), c.shape[1]) for c in codes)]).cumsum()
     outer = np.cumsum([0, *(len(c) for c in codes)])
     flat = np.concatenate([np.zeros(0, np.uint16), *(np.ravel(c) for c in codes)])
@@ -104,10 +104,10 @@ def codes_column(codes: Sequence[np.ndarray[Any, Any]]) -> pa.Array:
 
 
 def codes_of(column: pa.Array) -> Iterator[np.ndarray[Any, Any]]:
-    """The inverse.
+    """The inverse of :func:`codes_column`.
 
     Raises:
-        FormatError: if the codebooks of a row are of different lengths, or it is no such column.
+        FormatError: if it is not such a column, or the codebooks of a row differ in length.
     """
     kind = column.type
     if not (_is_list(kind) and _is_list(kind.value_type) and pa.types.is_integer(kind.value_type.value_type)):
@@ -118,7 +118,7 @@ def codes_of(column: pa.Array) -> Iterator[np.ndarray[Any, Any]]:
             raise FormatError("a row has no codes")
         lengths = set(lists.value_lengths().to_pylist())
         if len(lengths) > 1:
-            raise FormatError(f"codebooks of one row have {sorted(lengths)} codes")
+            raise FormatError(f"the codebooks of one row have different numbers of codes, {sorted(lengths)}")
         flat = lists.flatten()
         if flat.null_count:
             raise FormatError("a code is missing")

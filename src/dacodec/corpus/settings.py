@@ -1,4 +1,4 @@
-"""How a corpus is tokenised: all that its rows depend on."""
+"""The settings that the rows of a corpus depend on."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Settings:
             two channels as mid and side, others as they are.
         loudness_lufs: as for :meth:`dacodec.Codec.encode`.
         least_seconds, most_seconds: rows that are shorter or longer are left out.
-        split_seconds: cut recordings into rows of at most so many; the codes are those of the whole recording.
-        split_at_silence: cut where it is quietest within the second half of each stretch, not at its end.
+        split_seconds: cut recordings into rows of at most this length; the codes are those of the whole recording.
+        split_at_silence: cut at the quietest place in the second half of each row, not at its end.
         damaged: as for :func:`dacodec.audio.read`.
 
     Raises:
-        ConfigError: for values that nothing can be done with.
+        ConfigError: for values that are unknown, out of range or contradictory.
     """
 
     n_quantizers: int | None = None

@@ -1,4 +1,4 @@
-"""Whole corpora to folders of tokens: what is there is not made again, and what fails does not end the rest."""
+"""Whole corpora to folders of tokens. Finished inputs are skipped, and failures do not stop the run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from dacodec.corpus.cluster import ray_run
 from dacodec.corpus.folder import About, Done, Failed, TokenFolder
 from dacodec.corpus.forms import find_form
 from dacodec.corpus.items import Item, Unlisted
@@ -29,11 +30,12 @@ _SHARD_CODES = 1 << 30  # Arrow's lists are addressed by 31 bits
 _SHARD_INPUTS = 100_000
 
 Changed = Literal["keep", "redo"]
+Runner = Literal["local", "ray"]
 
 
 @dataclass
 class Report:
-    """What a run did. Inputs are recordings, or the parts that a list names."""
+    """The outcome of a run, counted in inputs: recordings, or the parts that a list names."""
 
     done: int = 0
     rows: int = 0
@@ -68,10 +70,12 @@ def tokenize(
     engine: str = "auto",
     dtype: str = "float32",
     chunk_seconds: float | None = None,
+    runner: Runner = "local",
+    address: str | None = None,
     run: Run | None = None,
     progress: Callable[[Report], None] | None = None,
 ) -> Report:
-    """Tokenise recordings into a folder, going on where it stands.
+    """Tokenise recordings into a folder, resuming where an earlier run stopped.
 
     Args:
         sources, audio_column, whole_keys: see :class:`~dacodec.corpus.sources.Sources`.
@@ -79,23 +83,26 @@ def tokenize(
         model, device, engine, dtype, chunk_seconds: as for :meth:`dacodec.Codec.from_pretrained`.
         form: of the shards: ``"parquet"``, ``"tar"`` or ``"dacz"``.
         settings: how rows are made.
-        shard_seconds: of audio in a shard, about.
+        shard_seconds: of audio in a shard, roughly.
         retry_failed: try inputs again that failed before.
         changed: ``"redo"`` inputs whose size or time changed since they were done, or ``"keep"`` what is there.
-        hashes: judge changes by the content, which is then read each time.
-        processes: left out, one a core, or one in all for a GPU.
-        run: runs the work elsewhere; left out, here.
-        progress: is told now and then how far it is; what it raises ends the run.
+        hashes: detect changes by content, which is then read each time.
+        processes: of the local runner. Left out, one per core, or a single one for a GPU.
+        runner: ``"local"``, processes on this machine, or ``"ray"``, a Ray cluster.
+        address: of the Ray cluster. Left out, the one that ``RAY_ADDRESS`` names, or a new one on this machine.
+        run: does the work instead of a runner.
+        progress: called with the report after each job; an exception from it ends the run.
 
     Raises:
-        InputError, AudioError: if there is nothing in a source.
-        OutputError: if the folder cannot be written, is in use, or was made otherwise.
-        ModelMismatchError: if another model made what is in it.
-        ConfigError, CodesError, CheckpointError, EngineError: for options that cannot be.
+        InputError, AudioError: if a source has no audio.
+        OutputError: if the folder cannot be written, is in use, or holds rows made with other options.
+        ModelMismatchError: if another model made its rows.
+        ConfigError, CodesError, CheckpointError, EngineError: for options that are not valid.
     """
     settings = settings or Settings()
     if changed not in get_args(Changed):
         raise ConfigError(f"changed is {' or '.join(get_args(Changed))}, not {changed!r}")
+    run = run or _runner(runner, address, processes, device)
     find_form(form)
     names = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     origin = Sources([os.fspath(name) for name in names], audio_column, whole_keys)
@@ -112,8 +119,6 @@ def tokenize(
     )
     del codec
     work = Tokenizing(Loading(model, device, engine, dtype, 1, chunk_seconds), settings, about.model)
-    if run is None:
-        run = local_run(processes, device)
     with TokenFolder(Path(output), about, fields) as folder:
         folder.forgive(["listing", "coding"] if retry_failed else ["listing"])
         tokenizing = _Run(folder, shard_seconds, changed, hashes, progress)
@@ -121,8 +126,20 @@ def tokenize(
         return tokenizing.all(lambda items: run(work, grouped(items, n)), origin.items())
 
 
+def _runner(runner: Runner, address: str | None, processes: int | None, device: str) -> Run:
+    if runner not in get_args(Runner):
+        raise ConfigError(f"runner is {' or '.join(get_args(Runner))}, not {runner!r}")
+    if runner == "ray":
+        if processes is not None:
+            raise ConfigError("Ray decides how many processes there are; leave processes (-j) out")
+        return ray_run(address, device)
+    if address is not None:
+        raise ConfigError("an address is for the Ray runner (--runner ray)")
+    return local_run(processes, device)
+
+
 class _Run:
-    """Inputs go out as they are listed, and into the folder as they come back."""
+    """Gives inputs to the runner as they are listed, and puts its results into the folder."""
 
     def __init__(
         self,
@@ -134,7 +151,7 @@ class _Run:
     ) -> None:
         self._folder, self._shard_seconds = folder, shard_seconds
         self._changed, self._hashes, self._progress = changed, hashes, progress
-        self._out: dict[str, Item] = {}  # to be worked on, by key
+        self._out: dict[str, Item] = {}  # given to the runner, by key
         self._seen: set[int] = set()
         self._done: list[Done] = []  # not in the folder yet
         self._seconds = self._codes = 0.0  # of these

@@ -1,4 +1,4 @@
-"""Recordings to rows: the work that runners run."""
+"""The work that runners do: recordings to rows."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from dacodec.corpus.settings import Settings
 from dacodec.encoded import Encoded, Model
 from dacodec.overlap import ahead
 
-_SMOOTHED_SECONDS = 0.2  # over which the level is averaged that a cut is sought by
+_SMOOTHED_SECONDS = 0.2  # moving average of the level, to find a quiet place
 
 
 @dataclass(frozen=True)
 class Loading:
-    """Where the model comes from, and what runs it."""
+    """How to load a codec."""
 
     source: str
     device: str = "cpu"
@@ -64,7 +64,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an item: rows, or why there are none."""
+    """The result of an item: its rows, or why there are none."""
 
     key: str
     rows: tuple[Row, ...] = ()
@@ -115,7 +115,7 @@ def _outcomes(codec: Codec, settings: Settings, prepared: Sequence[tuple[Item, T
 
 @dataclass(frozen=True)
 class _Coded:
-    """A whole recording, and the levels of its frames where they are wanted."""
+    """A whole recording, and the levels of its frames if they are needed."""
 
     encoded: Encoded
     levels: Any = None
@@ -124,7 +124,7 @@ class _Coded:
 def _coded_together(
     codec: Codec, settings: Settings, signals: Sequence[tuple[Item, Signal]]
 ) -> Iterator[_Coded | Failure]:
-    """Recordings of like length as batches; where one cannot be coded, the others are, one by one."""
+    """Code recordings of like length in batches. If that fails, code them one by one."""
     made = attempted(lambda: list(_batch(codec, settings, [signal for _, signal in signals])))
     if not isinstance(made, Failure):
         yield from made
@@ -151,7 +151,7 @@ def _batch(codec: Codec, settings: Settings, signals: Sequence[Signal]) -> Itera
 
 
 def _long(codec: Codec, settings: Settings, item: Item, warnings: list[str]) -> _Coded:
-    """``warnings`` get those of the thread that reads ahead."""
+    """Warnings of the thread that reads ahead are added to ``warnings``."""
     gain = gain_of(item, settings)
     with opened(item, settings) as opening:
         count = codec.choose_n_quantizers(opening.channels, settings.n_quantizers, settings.bitrate_kbps)
@@ -180,9 +180,9 @@ def _outcome(
     for row in _rows(codec, settings, item, coded):
         seconds = row.encoded.duration_seconds
         if seconds < settings.least_seconds:
-            reason = f"{seconds:g} s are less than {settings.least_seconds:g}"
+            reason = f"{seconds:g} s is shorter than {settings.least_seconds:g} s"
         elif settings.most_seconds is not None and seconds > settings.most_seconds:
-            reason = f"{seconds:g} s are more than {settings.most_seconds:g}"
+            reason = f"{seconds:g} s is longer than {settings.most_seconds:g} s"
         else:
             rows.append(row)
     left_out = None if rows else reason

@@ -37,7 +37,8 @@ class CudaGraph(Generic[Result]):
 
     def __init__(self, work: Callable[[], Result], stream: Any, pool: Any = None) -> None:
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool, stream=stream):
+        # Other threads may allocate meanwhile.
+        with torch.cuda.graph(self.graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             self.outcome = work()
 
     def replay(self) -> None:

@@ -1,6 +1,6 @@
-"""The codec as a service: HTTP and WebSockets, and a page to hear and see it; docs/service.md says how to use it.
+"""The codec as a service: HTTP, WebSockets, and a page to hear and see it. docs/service.md is the user's guide.
 
-The way of a request: ``guard`` lets it in, ``admission`` gives it a place and memory, ``bodies`` takes its bytes,
-``recordings`` and ``codes`` read them in threads beside the event loop, ``worker`` codes them, chunk by chunk, with
-whatever else is waiting, and ``problems`` says what went wrong. Importing this does no work.
+A request passes through these modules in order: ``guard`` checks who is asking, ``admission`` reserves a slot and
+memory, ``bodies`` receives the bytes, ``recordings`` and ``codes`` parse them in reader threads, ``worker`` runs the
+codec on whatever is queued, and ``problems`` turns errors into responses. Importing this package does no work.
 """

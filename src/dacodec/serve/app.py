@@ -1,4 +1,4 @@
-"""The application: routes, their errors, and what runs while it does."""
+"""The ASGI application: routes, error responses, start and stop."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def make_app(
     loopback: bool = True,
     origins: Iterable[str] = (),
 ) -> FastAPI:
-    """The service as an ASGI application, for any server; ``dacodec serve`` runs it by uvicorn.
+    """The service as an ASGI application. ``dacodec serve`` runs it under uvicorn.
 
     Args:
-        codecs: the first is taken where a client names no model.
+        codecs: the models to serve; the first is the default.
         key, loopback, origins: as for :class:`~dacodec.serve.guard.Guard`.
     """
     limits = limits or Limits()
@@ -68,7 +68,7 @@ def make_app(
         title="dacodec",
         version=__version__,
         summary="The Descript Audio Codec as a service",
-        docs_url=None,  # they come from elsewhere
+        docs_url=None,  # these pages load scripts from a CDN
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -86,7 +86,7 @@ def make_app(
 def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """The models that are served, the default one first, and the limits."""
+        """The models, the default one first, and the limits."""
         limits = service.limits
         return {
             "models": service.models.to_json(),
@@ -100,28 +100,28 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
     @app.get("/healthz")
     async def healthy() -> Response:
-        """Whether it works at all; if not, start it again."""
-        return _state(service.worker.is_alive, "the codec's thread has ended")
+        """Liveness: if it is not 200, restart the server."""
+        return _state(service.worker.is_alive, "the codec's thread has died")
 
     @app.get("/readyz")
     async def ready() -> Response:
-        """Whether to send requests here now."""
+        """Readiness: whether to send requests here now."""
         admission = service.admission
         free = admission.requests < service.limits.requests and not admission.stopping
-        return _state(free and service.worker.is_alive, "all places are taken, or the server is stopping")
+        return _state(free and service.worker.is_alive, "all slots are taken, or the server is stopping")
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """For Prometheus."""
+        """Metrics for Prometheus."""
         return Response(service.metrics.to_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _state(well: bool, otherwise: str) -> Response:
-    return PlainTextResponse("ok\n" if well else otherwise + "\n", 200 if well else 503)
+def _state(good: bool, otherwise: str) -> Response:
+    return PlainTextResponse("ok\n" if good else otherwise + "\n", 200 if good else 503)
 
 
 def _add_page(app: FastAPI) -> None:
-    """Its files are listed, so that no path of a client leads to one."""
+    """Its files are listed here, so that no path from a client reaches the file system."""
     package = files("dacodec")
 
     def add(path: str, content: bytes, kind: str) -> None:
@@ -156,7 +156,9 @@ def _add_errors(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         code = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "refused")
         response = _respond(
-            Problem(error.status_code, code, str(error.detail), "see /openapi.json for what there is")
+            Problem(
+                error.status_code, code, str(error.detail), "see /openapi.json for the routes and parameters"
+            )
         )
         response.headers.update(error.headers or {})
         return response
@@ -171,7 +173,7 @@ def _add_errors(app: FastAPI) -> None:
 def _wrong_parameter(found: Sequence[Any]) -> Problem:
     name = ".".join(str(part) for part in found[0]["loc"][1:]) or "the request"
     what = shown(f"{name}: {found[0]['msg']}")[:300]
-    return Problem(400, "bad_parameter", what, "see /openapi.json for what there is")
+    return Problem(400, "bad_parameter", what, "see /openapi.json for the routes and parameters")
 
 
 def _respond(problem: Problem) -> Response:
@@ -179,7 +181,7 @@ def _respond(problem: Problem) -> Response:
 
 
 class _Counted:
-    """Counts responses by route and status, and answers for what nobody thought of: once in the log, not to the client."""
+    """Counts responses by route and status. An unexpected error is logged here, and not shown to the client."""
 
     def __init__(self, app: Any, service: Service) -> None:
         self._app, self._requests = app, service.metrics.requests
@@ -202,6 +204,6 @@ class _Counted:
             log.exception("a request failed")
             if not status:
                 await _respond(problem_of(error))(scope, receive, sent)
-        # Paths that are not ours are one label: a client must not make as many as it likes.
+        # All unknown paths share one label, or clients could create any number.
         route = scope["path"] if scope["path"].startswith("/v1/") and status not in (404, 405) else "other"
         self._requests.labels(route, str(status)).inc()

@@ -1,4 +1,4 @@
-"""A client of the service: the standard library, and ``websockets`` for streams.
+"""A client for the service. It needs only the standard library, and ``websockets`` for streams.
 
 ::
 
@@ -29,7 +29,7 @@ _BUSY = (429, 503)
 
 
 class ServiceError(DacodecError):
-    """What a service refused, and why: ``status``, ``code`` and ``remedy`` as it told them."""
+    """An error response: ``status``, ``code`` and ``remedy`` as the service sent them."""
 
     def __init__(self, status: int, code: str, detail: str, remedy: str) -> None:
         super().__init__(f"{detail}; {remedy}" if remedy else detail)
@@ -37,13 +37,13 @@ class ServiceError(DacodecError):
 
 
 class Client:
-    """Safe to use from several threads: each call has a connection of its own.
+    """Thread-safe: each call opens its own connection.
 
     Args:
         address: such as ``http://127.0.0.1:8000`` or ``https://example.org/codec``.
-        key: where the service demands one.
-        timeout: seconds that the service may take for an answer.
-        retries: how often to come back to a service that is busy, when it says so.
+        key: the API key, if the service needs one.
+        timeout: seconds to wait for a response.
+        retries: how often to retry while the service is busy, each time after the seconds it asks for.
     """
 
     def __init__(
@@ -59,29 +59,42 @@ class Client:
         self._timeout, self._retries = timeout, retries
 
     def encode(self, audio: bytes, **options: Any) -> bytes:
-        """A recording in any format to a ``.dacz`` file.
+        """Encode a recording in any format to a ``.dacz`` file.
 
         Args:
-            options: ``n_quantizers``, ``bitrate_kbps``, ``mid_side``, ``model``, ``format`` and so on: the parameters of
-                ``POST /v1/encode``.
+            options: parameters of ``POST /v1/encode``: ``n_quantizers``, ``bitrate_kbps``, ``loudness_lufs``,
+                ``model``, ``format`` and so on.
 
         Raises:
-            ServiceError: if the service refuses it, or is busy for too long.
-            OSError: if it cannot be reached, or the connection breaks; nothing is known of the request then.
+            ServiceError: if the service refuses it, or is still busy after all retries.
+            OSError: if the service cannot be reached, or the connection breaks.
         """
         return self._request("POST", "/v1/encode", audio, options)
 
     def decode(self, codes: bytes, **options: Any) -> bytes:
-        """A ``.dacz`` file, or codes as JSON or ``.npy``, to an audio file; options and errors as :meth:`encode`."""
+        """Decode a ``.dacz`` file, or codes as JSON or ``.npy``, to an audio file. Errors as for :meth:`encode`.
+
+        Args:
+            options: parameters of ``POST /v1/decode``.
+        """
         return self._request("POST", "/v1/decode", codes, options)
 
     def models(self) -> list[dict[str, Any]]:
-        """The models that are served, the default one first."""
-        told: list[dict[str, Any]] = json.loads(self._request("GET", "/v1/models", None, {}))["models"]
-        return told
+        """The models that the service offers, the default one first."""
+        models: list[dict[str, Any]] = json.loads(self._request("GET", "/v1/models", None, {}))["models"]
+        return models
 
     def stream(self, direction: str, **options: Any) -> Stream:
-        """An open stream; ``direction`` is ``"encode"`` or ``"decode"``."""
+        """Open a stream.
+
+        Args:
+            direction: ``"encode"`` or ``"decode"``.
+            options: parameters of ``/v1/stream/encode`` or ``/decode``.
+
+        Raises:
+            ServiceError: if the service refuses it.
+            OSError: if the service cannot be reached.
+        """
         from websockets.exceptions import InvalidStatus
         from websockets.sync.client import connect
 
@@ -112,7 +125,7 @@ class Client:
             response = connection.getresponse()
             return response.status, response.headers, response.read()
         except http.client.HTTPException as error:
-            raise ConnectionError(f"the service broke off: {type(error).__name__}") from error
+            raise ConnectionError(f"the service closed the connection: {type(error).__name__}") from error
         finally:
             connection.close()
 
@@ -124,31 +137,31 @@ class Client:
 
 
 class Stream:
-    """A context manager and an iterator over the bytes that come.
+    """An open stream: a context manager, and an iterator over the bytes received.
 
     Attributes:
-        facts: what the service told of the stream so far: look-ahead and latency in seconds at the beginning, samples and
-            frames at the end.
+        facts: what the service has said about the stream: look-ahead and latency in seconds at the beginning, the
+            number of samples and frames at the end.
     """
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection  # versions of websockets differ in whether it is open yet
+        self._connection = connection  # some versions of websockets open it only on entering
         self._socket = connection.__enter__()
         self.facts: dict[str, Any] = {}
 
     def send(self, data: bytes | str) -> None:
-        """The next samples, packets, codes or rows. Waits where the service is slower."""
+        """Send the next samples, packets, codes or rows. Blocks while the service is behind."""
         self._socket.send(data)
 
     def end(self) -> None:
-        """There is no more to come."""
+        """Tell the service that the signal is complete."""
         self._socket.send(json.dumps({"end": True}))
 
     def __iter__(self) -> Iterator[bytes]:
         """
         Raises:
-            ServiceError: if the service ends the stream with a problem.
-            ConnectionError: if it ends otherwise before its end.
+            ServiceError: if the service ends the stream with an error.
+            ConnectionError: if the connection breaks before the end.
         """
         from websockets.exceptions import ConnectionClosed
 
@@ -158,13 +171,13 @@ class Stream:
                 if isinstance(message, bytes):
                     yield message
                     continue
-                told = json.loads(message)
-                if "code" in told:
-                    raise _error(told["status"], message.encode())
-                self.facts.update(told)
+                facts = json.loads(message)
+                if "code" in facts:
+                    raise _error(facts["status"], message.encode())
+                self.facts.update(facts)
         except ConnectionClosed as closed:
             if not self.facts.get("end"):
-                raise ConnectionError(f"the stream broke off: {closed}") from None
+                raise ConnectionError(f"the stream was cut off: {closed}") from None
 
     def __enter__(self) -> Stream:
         return self
@@ -177,7 +190,7 @@ class Stream:
 
 def _error(status: int, answer: bytes) -> ServiceError:
     try:
-        told = json.loads(answer)
-        return ServiceError(status, told["code"], told["detail"], told["remedy"])
+        problem = json.loads(answer)
+        return ServiceError(status, problem["code"], problem["detail"], problem["remedy"])
     except (ValueError, KeyError, TypeError):
         return ServiceError(status, "unknown", f"the service answered {status}", "")

@@ -1,4 +1,4 @@
-"""Codes in and out of a request: ``.dacz``, JSON, NumPy's ``.npy``. These run in threads beside the event loop."""
+"""Codes in request bodies and responses: ``.dacz``, JSON, NumPy's ``.npy``. Runs in reader threads, not in the event loop."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dacodec.codec import Codec
+from dacodec.codec.concealment import repeat_missing
+from dacodec.codec.files import samples_read
 from dacodec.container import Reader
 from dacodec.encoded import Encoded, Model, model_of
 from dacodec.errors import CodesError, FormatError
@@ -27,7 +29,8 @@ JSON = "application/json"
 _NPY_MAGIC = b"\x93NUMPY"
 _NPY_HEADER_BYTES = 1 << 12
 _KEYS = {"codes", "model", "sampling_rate", "n_samples", "gain", "mid_side"}
-_TOLD = {
+# Also in what to_json gives, and ignored.
+_FACTS = {
     "fingerprint",
     "model_sampling_rate",
     "hop_length",
@@ -43,51 +46,51 @@ class Coded(NamedTuple):
 
     codec: Codec
     encoded: Encoded
-
-
-def read_codes(body: bytes, models: Models, limits: Limits, about: About) -> Coded:
-    """Codes of whichever form, told by their first bytes.
-
-    Raises:
-        FormatError, CodesError, PriorError, ModelMismatchError: if they cannot be decoded.
-        Problem: for more than a client may send.
-    """
-    if body.startswith(_NPY_MAGIC):
-        return _from_array(_npy(body), models, limits, about)
-    if body[:1] in (b"{", b"["):
-        return _from_json(body, models, limits, about)
-    return _from_dacz(body, models, limits)
+    lost: NDArray[np.bool_]  # [F], frames that are made up because the file is damaged
+    damages: tuple[str, ...] = ()
 
 
 class About(NamedTuple):
-    """What a request says of bare codes."""
+    """What a request says about bare codes, which do not say it themselves."""
 
     model: str | None = None
     sampling_rate: int | None = None
     n_samples: int | None = None
 
 
-def _from_dacz(body: bytes, models: Models, limits: Limits) -> Coded:
-    reader = Reader(io.BytesIO(body), packets_ahead=64)
+def read_codes(body: bytes, models: Models, limits: Limits, about: About, conceal: bool = False) -> Coded:
+    """Codes in any of the three forms, recognised by their first bytes.
+
+    Args:
+        conceal: skip damage in a ``.dacz`` file; its frames count as lost.
+
+    Raises:
+        FormatError, CodesError, PriorError, ModelMismatchError: if they cannot be decoded.
+        Problem: if they are more than a client may send.
+    """
+    if body.startswith(_NPY_MAGIC):
+        return _from_array(_npy(body), models, limits, about)
+    if body[:1] in (b"{", b"["):
+        return _from_json(body, models, limits, about)
+    return _from_dacz(body, models, limits, conceal)
+
+
+def _from_dacz(body: bytes, models: Models, limits: Limits, conceal: bool) -> Coded:
+    reader = Reader(io.BytesIO(body), conceal=conceal, packets_ahead=64)
     header = reader.header
     check_size(limits, header.sampling_rate, header.channels, header.n_samples)
     codec = models.that_made(model_of(header), header.n_codebooks)
     parts = [np.empty((header.channels, header.n_codebooks, 0), np.uint16)]
+    lost = [np.empty(0, np.bool_)]
     for packet in reader:
         check_frames(limits, header.channels, reader.n_frames, codec.model)
         parts.append(packet.codes)
-    n_samples = reader.n_samples
-    assert n_samples is not None
+        lost.append(np.full(packet.n_frames, packet.is_lost))
+    n_samples, missing = samples_read(reader), np.concatenate(lost)
     check_size(limits, header.sampling_rate, header.channels, n_samples)
-    encoded = Encoded(
-        np.concatenate(parts, axis=2),
-        header.sampling_rate,
-        n_samples,
-        codec.model,
-        header.gain,
-        header.is_mid_side,
-    )
-    return Coded(codec, encoded)
+    codes = repeat_missing(np.concatenate(parts, axis=2), missing, None)
+    encoded = Encoded(codes, header.sampling_rate, n_samples, codec.model, header.gain, header.is_mid_side)
+    return Coded(codec, encoded, missing, tuple(damage.described(header) for damage in reader.damages))
 
 
 def check_frames(limits: Limits, channels: int, n_frames: int, model: Model) -> None:
@@ -96,8 +99,8 @@ def check_frames(limits: Limits, channels: int, n_frames: int, model: Model) -> 
         raise Problem(
             413,
             "too_long",
-            f"these are more frames than {limits.audio_seconds:g} s have",
-            "send them in parts, or through the stream",
+            f"there are more frames than {limits.audio_seconds:g} s of audio have",
+            "send them in parts, or use a stream",
         )
 
 
@@ -122,14 +125,15 @@ def _from_array(
     if codes.max() >= codec.model.codebook_size:  # before a wider dtype wraps round
         raise CodesError(f"code {codes.max()} is outside 0..{codec.model.codebook_size - 1}")
     if mid_side and channels != 2:
-        raise CodesError(f"mid and side are of two channels, these codes have {channels}")
+        raise CodesError(f"mid_side needs two channels; these codes have {channels}")
     rate = codec.sampling_rate if about.sampling_rate is None else about.sampling_rate
     check_size(limits, rate, channels, about.n_samples)
     encoded = codec.from_codes(codes.astype(np.int64), sampling_rate=rate)
     n_samples = encoded.n_samples if about.n_samples is None else about.n_samples
     if not 0 < n_samples <= encoded.n_samples:
-        raise CodesError(f"{n_samples} samples, but these frames stand for 1..{encoded.n_samples}")
-    return Coded(codec, Encoded(encoded.codes, rate, n_samples, codec.model, gain, mid_side))
+        raise CodesError(f"n_samples is {n_samples}; these frames hold 1 to {encoded.n_samples} samples")
+    encoded = Encoded(encoded.codes, rate, n_samples, codec.model, gain, mid_side)
+    return Coded(codec, encoded, np.zeros(encoded.n_frames, np.bool_))
 
 
 def _from_json(body: bytes, models: Models, limits: Limits, about: About) -> Coded:
@@ -137,18 +141,18 @@ def _from_json(body: bytes, models: Models, limits: Limits, about: About) -> Cod
         raise Problem(
             413,
             "too_large",
-            f"JSON of {len(body)} bytes, {limits.json_bytes} are the most",
-            "send a .dacz file or .npy",
+            f"the JSON has {len(body)} bytes; the limit is {limits.json_bytes}",
+            "send a .dacz or .npy file",
         )
     try:
         given = json.loads(body)
     except (ValueError, RecursionError):
-        raise CodesError("this is no JSON") from None
+        raise CodesError("the body is not valid JSON") from None
     if isinstance(given, list):
         given = {"codes": given}
-    unknown = set(given) - _KEYS - _TOLD
+    unknown = set(given) - _KEYS - _FACTS
     if unknown:
-        raise CodesError(f"unknown keys: {sorted(unknown)[:3]}; there are {sorted(_KEYS)}")
+        raise CodesError(f"unknown keys: {sorted(unknown)[:3]}; allowed are {sorted(_KEYS)}")
     if "codes" not in given:
         raise CodesError('the key "codes" is missing')
     about = About(
@@ -164,7 +168,7 @@ def _from_json(body: bytes, models: Models, limits: Limits, about: About) -> Cod
         codes = np.asarray(given["codes"])
     except (ValueError, OverflowError, RecursionError):
         raise CodesError(
-            "the codes are ragged: all codebooks have as many frames, all channels as many codebooks"
+            "the codes are ragged: every codebook must have the same number of frames, every channel of codebooks"
         ) from None
     return _from_array(codes, models, limits, about, gain, bool(_typed(given, "mid_side", bool)))
 
@@ -174,15 +178,18 @@ def _typed(given: dict[str, Any], key: str, kind: Any) -> Any:
     if value is None:
         return None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise CodesError(f"{key!r} is of a wrong type")
+        raise CodesError(f"{key!r} has the wrong type")
     if isinstance(value, int) and abs(value) >= 1 << 53:
         raise CodesError(f"{key!r} is too large")
     return value
 
 
 def _npy(body: bytes) -> NDArray[Any]:
-    """An array of integers out of an ``.npy`` file, without NumPy's reader: that takes memory before it has seen as
-    many bytes. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html"""
+    """The integers of an ``.npy`` file.
+
+    NumPy's own reader allocates what the header claims before it has seen as many bytes. Format:
+    https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+    """
     version, size = body[6:7], 2 if body[6:7] == b"\1" else 4
     start = 8 + size
     length = int.from_bytes(body[8:start], "little")
@@ -198,7 +205,7 @@ def _npy(body: bytes) -> NDArray[Any]:
     if dtype.kind not in "iu":
         raise CodesError(f"codes must be integers, got {str(dtype)[:40]}")
     if not whole or math.prod(shape) * dtype.itemsize != len(data):
-        raise FormatError(f"this .npy file says shape {str(shape)[:80]}, and holds {len(data)} bytes")
+        raise FormatError(f"this .npy file claims shape {str(shape)[:80]} but holds {len(data)} bytes")
     array: NDArray[Any] = np.frombuffer(data, dtype)
     return np.asarray(array.reshape(shape[::-1]).T if order else array.reshape(shape))
 
@@ -211,7 +218,7 @@ def to_npy(encoded: Encoded) -> bytes:
 
 
 def to_json(encoded: Encoded) -> bytes:
-    """What :func:`read_codes` takes."""
+    """JSON that :func:`read_codes` reads."""
     model = encoded.model
     facts = {
         "model": model.name,

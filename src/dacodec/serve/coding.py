@@ -1,4 +1,4 @@
-"""Recordings through a model chunk by chunk, each beside those of others: exactly what the codec gives for each alone.
+"""Recordings through a model chunk by chunk, batched with those of other requests, with exactly the codec's own results.
 
 Shapes: C channels, T samples at the model's rate, K codebooks, F frames.
 """
@@ -24,17 +24,17 @@ from dacodec.serve.worker import Kind, Worker
 
 
 class _Work(NamedTuple):
-    """A chunk of a recording, and where that stands."""
+    """A chunk of a recording, with the state before it."""
 
     steps: Tensor  # [C, T] or codes [C, K, F]
     state: State
-    place: int  # steps in, less those that have come out
+    place: int  # steps pushed so far, less those that have come out
     n_quantizers: int
 
 
 @dataclass
 class Encoding:
-    """A recording on its way to codes."""
+    """Encodes one recording."""
 
     codec: Codec
     worker: Worker
@@ -44,7 +44,7 @@ class Encoding:
     _n_frames: int = 0
 
     async def push(self, chunk: Chunk) -> Codes:
-        """Codes [C, K, F] that the next ``chunk`` [C, T] completes; all but the last have ``chunk_frames`` frames."""
+        """Codes [C, K, F] that ``chunk`` [C, T] completes. All chunks but the last have ``chunk_frames`` frames."""
         steps, hop, geometry = chunk.steps, self.codec.model.hop_length, self.codec.geometry
         is_whole = chunk.last and self._state is None
         place = self._n_samples - self._n_frames * hop
@@ -68,7 +68,7 @@ class Encoding:
 
 @dataclass
 class Decoding:
-    """Codes on their way to audio at the model's rate."""
+    """Decodes one recording to audio at the model's rate."""
 
     codec: Codec
     worker: Worker
@@ -77,7 +77,7 @@ class Decoding:
     _n_frames: int = 0
 
     async def push(self, chunk: Chunk) -> Samples:
-        """Audio [C, T] that the next ``chunk`` [C, K, F] completes."""
+        """Audio [C, T] that ``chunk`` [C, K, F] completes."""
         steps, hop = chunk.steps, self.codec.model.hop_length
         is_whole = chunk.last and self._state is None
         work = _Work(steps, self._state, self._n_frames * hop - self._n_samples, 0)
@@ -101,7 +101,7 @@ def _encode_whole(codec: Codec, works: list[_Work]) -> list[_Done]:
     rows = [row for work in works for row in work.steps]
     most = max(work.n_quantizers for work in works)
     coded = iter(encode_rows(codec.engine, rows, most, codec.chunk_frames))
-    # The codes of fewer codebooks are the first of the codes of more.
+    # Quantizers are applied in order, so fewer codebooks are a prefix of more.
     return [
         _Done(torch.stack([next(coded)[: work.n_quantizers] for _ in work.steps]), None) for work in works
     ]

@@ -1,8 +1,8 @@
-"""Who may come in: a key, the server's own name, no other web site; and what leaves, in time and with headers.
+"""Who may use the service: the API key, Origin and Host checks; also security headers and the time limit for sending.
 
-Browsers let any site send requests to any address, loopback too, and open WebSockets there. So a request that says
-where it is from (Origin) must be from the page of this server, and on loopback the name it asks for (Host) must be of
-loopback, or another site could make its name mean this machine.
+Browsers let any web site send requests and open WebSockets to any address, including loopback. So a request with an
+Origin header must come from this server's own page. On loopback, Host must name this machine, or another site could
+point its own name here (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dacodec.serve.problems import PROBLEM_JSON, Problem
 
-PROTOCOL = "dacodec"  # of the streams; a browser cannot set headers, so its key comes as another protocol
+PROTOCOL = "dacodec"  # subprotocol of streams; browsers cannot set headers, so the key comes as a second one
 KEY_PROTOCOL = "dacodec.key."
 
-_OPEN = ("/healthz", "/readyz", "/openapi.json")  # without a key; and the page, which asks for it
+_GUARDED = ("/v1/", "/metrics")  # what needs the key; the page is open, and asks for it
 _SECURITY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -34,7 +34,7 @@ _SECURITY = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine can reach ``host``."""
+    """Whether only this machine can reach ``host``."""
     if host == "localhost":
         return True
     try:
@@ -47,10 +47,10 @@ class Guard:
     """ASGI middleware.
 
     Args:
-        key: that clients must have; None for none.
-        loopback: whether the server can be reached from this machine only.
-        origins: of web sites that may use the service besides its own page, such as ``https://example.org``.
-        send_seconds: a client that does not take a piece of a response for so long is disconnected.
+        key: the API key that clients must send; None if they need none.
+        loopback: whether only this machine can reach the server.
+        origins: other web sites whose pages may use the service, such as ``https://example.org``.
+        send_seconds: a client that takes longer to accept a piece of a response is disconnected.
     """
 
     def __init__(
@@ -78,18 +78,18 @@ class Guard:
             return Problem(
                 421,
                 "wrong_host",
-                "this server is asked under a name that is not of this machine",
-                "use http://localhost, or bind it to an address with --host",
+                "the Host header does not name this machine",
+                "use http://localhost, or start the server with --host",
             )
         origin = headers.get("origin")
         if origin is not None and origin not in self._origins and _split(origin).netloc != host:
             return Problem(
                 403,
                 "other_site",
-                "web pages of other sites may not use this server",
-                "allow the site with --origin, or ask from a program",
+                "pages of other web sites may not use this server",
+                "start the server with --origin for that site",
             )
-        if self._key is None or path in _OPEN or not path.startswith(("/v1/", "/metrics")):
+        if self._key is None or not path.startswith(_GUARDED):
             return None
         if not hmac.compare_digest(_key_in(headers).encode(), self._key):
             return Problem(
@@ -113,7 +113,7 @@ class Guard:
 
 
 async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with ``problem``; a WebSocket, too, that is not open yet."""
+    """Respond with ``problem``, to a request or to a WebSocket handshake."""
     headers = dict(problem.headers)
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -132,7 +132,7 @@ async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -
 
 
 def _split(url: str) -> SplitResult:
-    """Of what is no address, nothing."""
+    """An invalid URL has no parts."""
     try:
         return urlsplit(url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The codecs that are served. Clients choose among them and name nothing else."""
+"""The models that are served. Clients can choose among these by name, and load no others."""
 
 from __future__ import annotations
 
@@ -12,34 +12,40 @@ from dacodec.serve.problems import Problem
 
 
 class Models:
-    """Args: codecs: the first is the one that is taken where a client names none."""
+    """
+    Args:
+        codecs: the first is the default.
+    """
 
     def __init__(self, codecs: Sequence[Codec]) -> None:
         self.codecs = list(codecs)
 
     def named(self, name: str | None) -> Codec:
-        """
+        """The codec of that name; None means the default.
+
         Raises:
-            Problem: if there is none of this name.
+            Problem: if there is none.
         """
         for codec in self.codecs:
             if name in (None, codec.model.name):
                 return codec
-        raise Problem(404, "no_such_model", "there is no model of this name", f"take one of {self._names}")
+        raise Problem(
+            404, "no_such_model", "no model of this name is served", f"choose one of: {self._names}"
+        )
 
     def that_made(self, model: Model, n_codebooks: int) -> Codec:
-        """The codec that decodes what ``model`` coded.
+        """The codec that can decode codes of ``model``.
 
         Raises:
-            ModelMismatchError: if there is none.
+            ModelMismatchError: if that model is not served.
         """
         for codec in self.codecs:
             if codec.model.fingerprint == model.fingerprint:
                 codec.check_model(model, n_codebooks)
                 return codec
         raise ModelMismatchError(
-            f"these codes are of {model.name!r} ({model.fingerprint.hex()[:12]}), which is not served here; "
-            f"there are {self._names}"
+            f"these codes were made by {model.name!r} ({model.fingerprint.hex()[:12]}), which is not served here; "
+            f"served are {self._names}"
         )
 
     def to_json(self) -> list[dict[str, Any]]:

@@ -1,26 +1,33 @@
-"""``POST /v1/encode`` and ``POST /v1/decode``: whole recordings and their codes."""
+"""``POST /v1/encode`` and ``POST /v1/decode``: whole recordings."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from dacodec.codec.parts import Part
 from dacodec.encoded import Encoded
 from dacodec.errors import shown
-from dacodec.serve.admission import Place
-from dacodec.serve.bodies import Gone, Sent, received, while_there
-from dacodec.serve.codes import DACZ, JSON, NPY, About, read_codes, to_json, to_npy
-from dacodec.serve.recordings import Dacz, Recording
+from dacodec.serve.admission import Slot
+from dacodec.serve.bodies import Disconnected, Sent, received, while_connected
+from dacodec.serve.codes import DACZ, JSON, NPY, About, Coded, read_codes, to_json, to_npy
+from dacodec.serve.recordings import Recording
+from dacodec.serve.results import to_dacz
 from dacodec.serve.service import Service
 
 AUDIO = {"wav": "audio/wav", "flac": "audio/flac", "opus": "audio/ogg"}
 _PATTERN = r"^[^\x00-\x1f\x7f]*$"
 
-Model = Annotated[str | None, Field(description="One of GET /v1/models.", max_length=200, pattern=_PATTERN)]
+Model = Annotated[
+    str | None,
+    Field(description="A name from GET /v1/models. Default: the first.", max_length=200, pattern=_PATTERN),
+]
+Start = Annotated[float, Field(ge=0, le=1e6, description="Begin here, in seconds.")]
+Duration = Annotated[float | None, Field(gt=0, le=1e6, description="Take this many seconds.")]
 
 
 class EncodeQuery(BaseModel):
@@ -29,16 +36,24 @@ class EncodeQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: Model = None
-    n_quantizers: int | None = Field(None, ge=1, le=255, description="Codebooks to use; left out, all.")
+    n_quantizers: int | None = Field(None, ge=1, le=255, description="Codebooks to use. Default: all.")
     bitrate_kbps: float | None = Field(
-        None, gt=0, le=10000, description="Instead: as many codebooks as fit, all channels together."
+        None,
+        gt=0,
+        le=10000,
+        description="Instead of n_quantizers: as many codebooks as fit in this many kbit/s, all channels together.",
     )
-    mid_side: bool = Field(False, description="Code mid and side of two channels.")
+    loudness_lufs: float | None = Field(
+        None, ge=-100, le=0, description="Code at this loudness (DAC was trained at -16); undone on decode."
+    )
+    mid_side: bool = Field(False, description="Code the mid and side of stereo rather than left and right.")
+    start_seconds: Start = 0.0
+    duration_seconds: Duration = None
     damaged: Literal["error", "keep"] = Field(
-        "error", description="Of a damaged recording, keep what can be had."
+        "error", description="Damaged recordings: error refuses them, keep takes what can be decoded."
     )
-    track: int | None = Field(None, ge=1, le=99, description="Of several audio tracks, from 1.")
-    format: Literal["dacz", "json", "npy"] = Field("dacz", description="Of the codes.")
+    track: int | None = Field(None, ge=1, le=99, description="Which of several audio tracks, from 1.")
+    format: Literal["dacz", "json", "npy"] = Field("dacz", description="Format of the codes.")
 
 
 class DecodeQuery(BaseModel):
@@ -48,14 +63,21 @@ class DecodeQuery(BaseModel):
 
     model: Model = None
     sampling_rate: int | None = Field(
-        None, ge=1, le=768000, description="Of bare codes (.npy): Hz of the audio."
+        None, ge=1, le=768000, description="Of the audio, in Hz, if the body is bare codes."
     )
-    n_samples: int | None = Field(None, ge=1, lt=1 << 40, description="Of bare codes (.npy): samples of it.")
+    n_samples: int | None = Field(
+        None, ge=1, lt=1 << 40, description="Of the audio, per channel, if the body is bare codes."
+    )
+    conceal: bool = Field(
+        False, description="Skip damage in a .dacz file: lost audio fades out, and is reported."
+    )
+    start_seconds: Start = 0.0
+    duration_seconds: Duration = None
     format: Literal["wav", "flac", "opus", "json", "npy"] = Field(
-        "wav", description="Of the audio; or json, npy: the codes themselves, not decoded."
+        "wav", description="Audio format; or json, npy: all the codes, not decoded."
     )
     subtype: Literal["PCM_16", "PCM_24", "FLOAT"] | None = Field(
-        None, description="Of the samples in wav (all) and flac (PCM)."
+        None, description="Encoding of the samples: any of these for wav, PCM for flac."
     )
 
 
@@ -72,14 +94,14 @@ _CODES_EXAMPLE = {
 _ENCODE: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A recording of any format that dacodec reads, as the bare body.",
+        "description": "A recording in any format that dacodec reads: the bare file.",
         "content": _content("audio/*", "application/octet-stream"),
     },
 }
 _DECODE: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A .dacz file, a .npy file of integers [C, K, F], or JSON; told by its first bytes.",
+        "description": "A .dacz file, an .npy file of integers [C, K, F], or JSON, recognised by its first bytes.",
         "content": {
             **_content(DACZ, NPY),
             JSON: {"schema": {"type": "object", "required": ["codes"]}, "example": _CODES_EXAMPLE},
@@ -103,8 +125,8 @@ def routes(service: Service) -> APIRouter:
         },
     )
     async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Response:
-        """A recording to codes."""
-        return await _served(service, request, lambda body, place: _encode(service, query, body, place))
+        """Encode a recording."""
+        return await _served(service, request, lambda body, slot: _encode(service, query, body, slot))
 
     @router.post(
         "/decode",
@@ -113,66 +135,76 @@ def routes(service: Service) -> APIRouter:
         responses={200: {"description": "The audio.", "content": _content(*AUDIO.values())}},
     )
     async def decode(request: Request, query: Annotated[DecodeQuery, Query()]) -> Response:
-        """Codes to a recording, as long as it was, at its rate."""
-        return await _served(service, request, lambda body, place: _decode(service, query, body, place))
+        """Decode to audio with the recording's own rate, channels and length."""
+        return await _served(service, request, lambda body, slot: _decode(service, query, body, slot))
 
     return router
 
 
-async def _served(service: Service, request: Request, work: Callable[[bytes, Place], Any]) -> Response:
-    """A place, the body, the work while the client is there, and the response, which gives the place back."""
-    began, place = time.monotonic(), service.admission.request()
+async def _served(service: Service, request: Request, work: Callable[[bytes, Slot], Any]) -> Response:
+    """Reserve a slot, receive the body, do the work unless the client goes. Sending the response frees the slot."""
+    began, slot = time.monotonic(), service.admission.request()
     try:
-        body = await received(request, service.limits, place)
-        response: Response = await while_there(request, service.limits, work(body, place))
+        body = await received(request, service.limits, slot)
+        response: Response = await while_connected(request, service.limits, work(body, slot))
     except BaseException as error:
-        place.release()
-        if isinstance(error, Gone):
+        slot.release()
+        if isinstance(error, Disconnected):
             service.metrics.gone.inc()
-            return Response(status_code=400)  # read by nobody
+            return Response(status_code=400)  # nobody reads it
         raise
     service.metrics.seconds.labels(request.url.path).observe(time.monotonic() - began)
     return response
 
 
-async def _encode(service: Service, query: EncodeQuery, body: bytes, place: Place) -> Response:
+async def _encode(service: Service, query: EncodeQuery, body: bytes, slot: Slot) -> Response:
     codec, warned = service.models.named(query.model), list[str]()
-    recording = await service.reading(
-        lambda: Recording(body, codec, service.limits, query.mid_side, query.damaged, query.track), warned
+    how = query.model_dump(
+        include={"loudness_lufs", "start_seconds", "duration_seconds", "mid_side", "damaged", "track"}
     )
+    recording = await service.reading(lambda: Recording(body, codec, service.limits, **how), warned)
     n_quantizers = codec.choose_n_quantizers(recording.channels, query.n_quantizers, query.bitrate_kbps)
     codes = await service.encode(codec, recording, n_quantizers, warned)
     encoded = Encoded(
-        codes, recording.sampling_rate, recording.n_samples, codec.model, mid_side=recording.mid_side
+        codes,
+        recording.sampling_rate,
+        recording.n_samples,
+        codec.model,
+        recording.gain,
+        recording.mid_side,
     )
     headers = _headers(encoded, warned)
     if query.format == "dacz":
-        dacz = Dacz.of(codec, recording, n_quantizers)
-        data = await service.reading(lambda: dacz(codes, recording.n_samples))
-        return Sent(data, DACZ, headers, place)
-    return await _codes(service, encoded, query.format, headers, place)
+        data = await service.reading(lambda: to_dacz(encoded, recording.length))
+        return Sent(data, DACZ, headers, slot)
+    return await _codes(service, encoded, query.format, headers, slot)
 
 
-async def _decode(service: Service, query: DecodeQuery, body: bytes, place: Place) -> Response:
+async def _decode(service: Service, query: DecodeQuery, body: bytes, slot: Slot) -> Response:
     about = About(query.model, query.sampling_rate, query.n_samples)
-    coded = await service.reading(lambda: read_codes(body, service.models, service.limits, about))
-    headers = _headers(coded.encoded, [])
+
+    def read() -> Coded:
+        return read_codes(body, service.models, service.limits, about, query.conceal)
+
+    coded = await service.reading(read)
+    headers = _headers(coded.encoded, coded.damages)
     if query.format in ("json", "npy"):
-        return await _codes(service, coded.encoded, query.format, headers, place)
-    audio = await service.decode(coded, place, query.format, query.subtype)
-    return Sent(audio, AUDIO[query.format], headers, place)
+        return await _codes(service, coded.encoded, query.format, headers, slot)
+    part = Part(query.start_seconds, query.duration_seconds)
+    audio = await service.decode(coded, part, query.format, query.subtype, slot)
+    return Sent(audio, AUDIO[query.format], headers, slot)
 
 
 async def _codes(
-    service: Service, encoded: Encoded, format: str, headers: dict[str, str], place: Place
+    service: Service, encoded: Encoded, format: str, headers: dict[str, str], slot: Slot
 ) -> Response:
     write = to_json if format == "json" else to_npy
     data = await service.reading(lambda: write(encoded))
-    return Sent(data, JSON if format == "json" else NPY, headers, place)
+    return Sent(data, JSON if format == "json" else NPY, headers, slot)
 
 
-def _headers(encoded: Encoded, warned: list[str]) -> dict[str, str]:
-    told = {
+def _headers(encoded: Encoded, warned: Sequence[str]) -> dict[str, str]:
+    facts = {
         "Model": encoded.model.name,
         "Sampling-Rate": encoded.sampling_rate,
         "Channels": encoded.n_channels,
@@ -181,7 +213,7 @@ def _headers(encoded: Encoded, warned: list[str]) -> dict[str, str]:
         "Frames": encoded.n_frames,
     }
     headers = {
-        f"Dacodec-{key}": shown(value).encode("ascii", "replace").decode() for key, value in told.items()
+        f"Dacodec-{key}": shown(value).encode("ascii", "replace").decode() for key, value in facts.items()
     }
     if warned:
         line = "; ".join(warned).replace("the given audio file: ", "")

@@ -1,4 +1,4 @@
-"""What goes wrong, as problem details (RFC 9457): a status, a code for programs, what is wrong and what to do."""
+"""Errors as problem details (RFC 9457): a status, a code for programs, what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class Problem(Exception):
-    """Raised wherever a request must end.
+    """Ends a request with an error response.
 
     Args:
-        status: of the response.
-        code: a name that programs can tell apart; it never changes.
+        status: HTTP status of the response.
+        code: a stable name that programs can rely on.
         detail: what is wrong.
-        remedy: what to do about it.
-        retry_after: seconds, where trying again helps.
+        remedy: how to fix it.
+        retry_after: seconds to wait, if trying again helps.
     """
 
     def __init__(
@@ -42,33 +42,38 @@ class Problem(Exception):
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
-# The first that fits counts. What is wrong with the bytes of a client is 422; messages name the remedy themselves.
+# The first match counts.
 _KINDS: list[tuple[type[errors.DacodecError], int, str, str]] = [
-    (errors.RowError, 422, "bad_rows", "send rows as the layout has them; docs/live.md shows them"),
-    (errors.CodesError, 422, "bad_codes", "send integers [channels, codebooks, frames] that the model has"),
-    (errors.AudioError, 422, "bad_audio", "send a whole recording; WAV or FLAC are read in any case"),
-    (errors.FormatError, 422, "bad_file", "send a whole .dacz file as it was written"),
-    (errors.PriorError, 422, "prior_missing", "write the file with a prior that comes with the package"),
+    (errors.RowError, 422, "bad_rows", "send rows in the layout's order; see docs/live.md"),
+    (
+        errors.CodesError,
+        422,
+        "bad_codes",
+        "send integers [channels, codebooks, frames] within the model's range; see GET /v1/models",
+    ),
+    (errors.AudioError, 422, "bad_audio", "send a complete recording; WAV and FLAC always work"),
+    (errors.FormatError, 422, "bad_file", "send a complete, unmodified .dacz file"),
+    (errors.PriorError, 422, "prior_missing", "write the file with a prior that ships with dacodec"),
     (
         errors.ModelMismatchError,
         409,
         "model_mismatch",
-        "ask a server that has this model; see GET /v1/models",
+        "use a server that serves this model; GET /v1/models lists the models of this one",
     ),
-    (errors.ConfigError, 400, "bad_parameter", "see /openapi.json for what there is"),
+    (errors.ConfigError, 400, "bad_parameter", "see /openapi.json for the parameters"),
 ]
 
 
 def problem_of(error: BaseException) -> Problem:
-    """``error`` for a client. Of what nobody thought of it tells nothing."""
+    """``error`` as a client may see it: nothing is revealed of an error that is not the client's."""
     if isinstance(error, Problem):
         return error
     for kind, status, code, remedy in _KINDS:
         if isinstance(error, kind):
             return Problem(status, code, _plain(error), remedy)
-    return Problem(500, "internal", "the server failed", "try again; if it happens again, tell its operator")
+    return Problem(500, "internal", "the server failed", "try again; if it persists, tell the operator")
 
 
 def _plain(error: BaseException) -> str:
-    """Its message in one line. What names a client put into a file cannot steer a terminal."""
+    """The message on one line, without control characters that a client may have put in its file."""
     return errors.shown(" ".join(str(error).split())).replace("the given audio file", "the recording")

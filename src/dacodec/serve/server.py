@@ -1,4 +1,4 @@
-"""The application under uvicorn: connections that do nothing are closed, and SIGTERM ends it gracefully."""
+"""The application under uvicorn, with a time limit for idle connections and a graceful end on SIGTERM."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def make_server(
     origins: Iterable[str] = (),
     started: Callable[[str], None] = lambda address: None,
 ) -> Server:
-    """A server, bound already; its ``run()`` serves until SIGTERM or Ctrl-C, and then finishes what runs.
+    """A server that is already bound. ``run()`` serves until SIGTERM or Ctrl-C, then finishes running requests.
 
     Args:
-        port: 0 for any that is free.
-        started: is told the address, once connections are taken.
+        port: 0 picks a free one.
+        started: called with the address once the server accepts connections.
 
     Raises:
-        ConfigError: if ``host`` is not of this machine alone and there is no key in ``DACODEC_API_KEY``.
-        InputError: if the address cannot be had.
+        ConfigError: if others can reach ``host`` and ``DACODEC_API_KEY`` holds no key, or a bad one.
+        InputError: if the address cannot be bound.
     """
     limits = limits or Limits()
     app = make_app(codecs, limits, key=key_for(host), loopback=is_loopback(host), origins=origins)
@@ -57,26 +57,26 @@ def make_server(
         timeout_graceful_shutdown=int(limits.stop_seconds),
         limit_concurrency=limits.connections,
         server_header=False,
-        log_level="warning",
+        log_level="error",  # warnings are about malformed requests, and could fill the log
         lifespan="on",
     )
     return Server(config, app.state.service.admission, listening, started)
 
 
 def key_for(host: str) -> str | None:
-    """The key in the environment, which ``host`` may need.
+    """The API key from the environment; None if there is none and ``host`` needs none.
 
     Raises:
-        ConfigError: if it needs one and there is none, or it is no good.
+        ConfigError: if ``host`` needs one and there is none, or it is too weak.
     """
     key = os.environ.get(KEY_VARIABLE) or None
     if key is None and not is_loopback(host):
         raise ConfigError(
-            f"{host} can be reached by others: put an API key into {KEY_VARIABLE}, for example "
+            f"others can reach {host}: set {KEY_VARIABLE} to an API key, for example "
             '$(python -c "import secrets; print(secrets.token_urlsafe())"), or bind to 127.0.0.1'
         )
     if key is not None and (len(key) < LEAST_KEY or not set(key) <= _KEY_CHARACTERS):
-        raise ConfigError(f"{KEY_VARIABLE} must be {LEAST_KEY} or more of the characters A-Z a-z 0-9 - _ .")
+        raise ConfigError(f"{KEY_VARIABLE} must have {LEAST_KEY} or more characters out of A-Z a-z 0-9 - _ .")
     return key
 
 
@@ -92,13 +92,13 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listening.close()
         raise InputError(
-            f"cannot bind to {host}:{port}: {getattr(error, 'strerror', None) or error}; take another --port"
+            f"cannot bind to {host}:{port}: {getattr(error, 'strerror', None) or error}; choose another --port"
         ) from None
     return listening
 
 
 class Server(uvicorn.Server):
-    """Takes signals itself: uvicorn would raise them again at the end, and a graceful end is no failure."""
+    """Handles signals itself: uvicorn would raise them again at the end, but a graceful end should exit with 0."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Server(uvicorn.Server):
         started: Callable[[str], None],
     ) -> None:
         super().__init__(config)
-        self._admission, self._listening, self._told = admission, listening, started
+        self._admission, self._listening, self._on_start = admission, listening, started
 
     @property
     def address(self) -> str:
@@ -118,10 +118,10 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._told(self.address)
+            self._on_start(self.address)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.should_exit:  # asked twice
+        if self.should_exit:  # the second signal
             self.force_exit = True
         self.should_exit = True
         self._admission.stopping = True
@@ -131,45 +131,46 @@ class Server(uvicorn.Server):
 
 
 def _protocol(limits: Limits) -> type[H11Protocol]:
-    """uvicorn's, and a watch: a connection that has no request under way must begin one in time."""
+    """uvicorn's protocol, which closes a connection that does not send a request's head in time."""
 
-    class Watched(H11Protocol):
+    class TimedProtocol(H11Protocol):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
-            self.app_state = {**self.app_state, "connection": self}  # for who finds the client too slow
-            self._watch: asyncio.TimerHandle | None = None
+            # guard aborts the connection if the client is too slow to read.
+            self.app_state = {**self.app_state, "connection": self}
+            self._timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self._await_head()
+            self._start_timer()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_watch()
+            self._stop_timer()
             super().connection_lost(exc)
 
         def handle_events(self) -> None:
             super().handle_events()
             if self.cycle is not None and not self.cycle.response_complete:
-                self._stop_watch()
+                self._stop_timer()
 
         def handle_websocket_upgrade(self, event: Any) -> None:
-            self._stop_watch()
+            self._stop_timer()
             super().handle_websocket_upgrade(event)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            self._await_head()
+            self._start_timer()
 
         def abort(self) -> None:
             self.transport.abort()
 
-        def _await_head(self) -> None:
-            self._stop_watch()
-            self._watch = self.loop.call_later(limits.header_seconds, self.abort)
+        def _start_timer(self) -> None:
+            self._stop_timer()
+            self._timer = self.loop.call_later(limits.header_seconds, self.abort)
 
-        def _stop_watch(self) -> None:
-            if self._watch is not None:
-                self._watch.cancel()
-                self._watch = None
+        def _stop_timer(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
-    return Watched
+    return TimedProtocol

@@ -1,4 +1,4 @@
-"""What the routes share: the codecs, the worker, the limits, and threads that read and write recordings."""
+"""What the routes share: the models, the worker, the limits, and the reader threads."""
 
 from __future__ import annotations
 
@@ -13,25 +13,30 @@ import torch
 from dacodec.batching.chunks import chunks
 from dacodec.codec import Codec
 from dacodec.codec.coder import Codes
-from dacodec.serve.admission import Admission, Place
+from dacodec.codec.parts import Part
+from dacodec.serve.admission import Admission, Slot
 from dacodec.serve.codes import Coded
 from dacodec.serve.coding import Decoding, Encoding
 from dacodec.serve.limits import Limits
 from dacodec.serve.metrics import Metrics
 from dacodec.serve.models import Models
-from dacodec.serve.recordings import Recording, Result
+from dacodec.serve.recordings import Recording
+from dacodec.serve.results import Result
 from dacodec.serve.warned import collecting
 from dacodec.serve.worker import Worker
 
 T = TypeVar("T")
 
-# The engine has a thread for every core already; these mostly wait for it.
+# The engine already has a thread for every core; these mostly wait for it.
 _READERS = 2
 _TURN_CHUNKS = 2
 
 
 class Service:
-    """Args: codecs: all with the same ``chunk_seconds``, which a stream may have to wait for."""
+    """
+    Args:
+        codecs: the first is the default. Streams wait for their longest ``chunk_seconds``.
+    """
 
     def __init__(self, codecs: Sequence[Codec], limits: Limits) -> None:
         self.models, self.limits = Models(codecs), limits
@@ -49,7 +54,7 @@ class Service:
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def reading(self, call: Callable[[], T], warned: list[str] | None = None) -> T:
-        """``call()`` in a reader's thread; what it warns of is put into ``warned``."""
+        """``call()`` in a reader thread, its warnings appended to ``warned``."""
         lines: list[str] = [] if warned is None else warned
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: collecting(call, lines))
@@ -62,33 +67,22 @@ class Service:
             parts.append(await encoding.push(chunk))
         return np.concatenate(parts, axis=2)
 
-    async def decode(self, coded: Coded, place: Place, format: str, subtype: str | None) -> memoryview:
-        """An audio file."""
-        codec, encoded = coded
-        result = await self.reading(
-            lambda: Result(
-                codec,
-                encoded.sampling_rate,
-                encoded.n_channels,
-                encoded.n_samples,
-                encoded.gain,
-                encoded.mid_side,
-                format,
-                subtype,
-                place,
-            )
-        )
-        decoding = Decoding(codec, self.worker)
-        codes = torch.from_numpy(encoded.codes.astype(np.int64))
-        for chunk in chunks([codes], codec.chunk_frames):
+    async def decode(
+        self, coded: Coded, part: Part, format: str, subtype: str | None, slot: Slot
+    ) -> memoryview:
+        """An audio file; arguments and errors as for :class:`~dacodec.serve.results.Result`."""
+        result = await self.reading(lambda: Result(coded, part, format, subtype, slot))
+        decoding = Decoding(coded.codec, self.worker)
+        codes = torch.from_numpy(result.codes.astype(np.int64))
+        for chunk in chunks([codes], coded.codec.chunk_frames):
             audio = await decoding.push(chunk)
             await self.reading(lambda audio=audio: result.write(audio))  # type: ignore[misc]
         return await self.reading(result.close)
 
 
-async def within(seconds: float, work: Awaitable[T], late: Callable[[], Exception]) -> T:
-    """What ``work`` gives, or ``late()`` raised."""
+async def within(seconds: float, work: Awaitable[T], too_late: Callable[[], Exception]) -> T:
+    """The result of ``work``; raises ``too_late()`` if it takes longer than ``seconds``."""
     try:
         return await asyncio.wait_for(work, seconds)
     except asyncio.TimeoutError:
-        raise late() from None
+        raise too_late() from None

@@ -1,4 +1,4 @@
-"""What readers warn of, for the one whose recording it is."""
+"""Warnings of the audio readers, for the client whose recording they are about."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _here = threading.local()
 
 
 def collecting(call: Callable[[], T], into: list[str]) -> T:
-    """``call()``; what it warns of goes into the list, while :func:`collected` holds."""
+    """``call()``, its warnings appended to ``into``. Works inside :func:`collected`."""
     _here.lines = into
     try:
         return call()
@@ -27,7 +27,7 @@ def collecting(call: Callable[[], T], into: list[str]) -> T:
 
 @contextmanager
 def collected() -> Iterator[None]:
-    """Warnings about audio go to whoever collects them in their thread."""
+    """A context in which warnings about audio go to the :func:`collecting` call of their thread."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", AudioWarning)
         show = warnings.showwarning
@@ -36,7 +36,7 @@ def collected() -> Iterator[None]:
             lines = getattr(_here, "lines", None)
             if lines is None or not issubclass(category, AudioWarning):
                 show(message, category, *rest, **more)
-            elif len(lines) < _MOST:
+            elif len(lines) < _MOST and str(message) not in lines:
                 lines.append(str(message))
 
         warnings.showwarning = tell

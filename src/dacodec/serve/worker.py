@@ -1,8 +1,8 @@
-"""The one thread that owns the codecs: what waits at the same time is coded together, streams between batches.
+"""The one thread that runs the codecs. Whatever is queued is coded together, live streams between offline batches.
 
-A turn is a push of every stream that has one waiting, then offline chunks of about ``turn_seconds`` of audio, first
-come, first served. A recording has one chunk waiting at most, and its next one stands behind the others', so neither
-a long one nor a fast stream holds up anybody for more than a turn.
+A turn is one push of every stream that has one queued, then offline chunks worth about ``turn_seconds`` of audio, first
+come, first served. A recording has at most one chunk in the queue; its next one goes to the end. So recordings share the
+engine chunk by chunk, and neither a long recording nor a fast stream delays anyone by more than a turn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 
 class Kind(NamedTuple):
-    """What may go together, and what does it: works to results, in their order."""
+    """Work with equal ``key`` can be coded together: ``run`` takes a list of it and returns the results in order."""
 
     key: Hashable
     run: Callable[[list[Any]], list[Any]]
@@ -32,17 +32,17 @@ class _Unit:
 
 
 class Worker:
-    """Start it before use.
+    """Call :meth:`start` before use.
 
     Args:
-        turn_seconds: of audio of offline work, all channels together, between two looks at the streams.
-        told: of each batch, how many works and seconds of audio; in the worker's thread.
+        turn_seconds: offline audio per turn, summed over channels.
+        on_batch: called in the worker's thread after each batch, with its size and its seconds of audio.
     """
 
     def __init__(
-        self, turn_seconds: float, told: Callable[[int, float], None] = lambda n, seconds: None
+        self, turn_seconds: float, on_batch: Callable[[int, float], None] = lambda n, seconds: None
     ) -> None:
-        self._turn_seconds, self._told = turn_seconds, told
+        self._turn_seconds, self._on_batch = turn_seconds, on_batch
         self._live: deque[_Unit] = deque()
         self._offline: deque[_Unit] = deque()
         self._changed = threading.Condition()
@@ -53,7 +53,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """What waits is not done any more."""
+        """End the thread after the current batch. Queued work is dropped."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -68,16 +68,16 @@ class Worker:
         return len(self._live) + len(self._offline)
 
     async def live(self, kind: Kind, work: Any) -> Any:
-        """The result of a stream's push; cancelled if the caller is, unless it has begun."""
+        """The result of a stream's push. Cancelling the caller removes it from the queue, unless it has begun."""
         return await self._result(self._live, _Unit(kind, work, 0.0))
 
     async def offline(self, kind: Kind, work: Any, seconds: float) -> Any:
-        """The same of a chunk of ``seconds``, all channels together."""
+        """The same for a chunk of a recording: ``seconds`` of audio, summed over channels."""
         return await self._result(self._offline, _Unit(kind, work, seconds))
 
-    async def _result(self, line: deque[_Unit], unit: _Unit) -> Any:
+    async def _result(self, queue: deque[_Unit], unit: _Unit) -> Any:
         with self._changed:
-            line.append(unit)
+            queue.append(unit)
             self._changed.notify()
         return await asyncio.wrap_future(unit.future)
 
@@ -104,7 +104,7 @@ class Worker:
             kinds.setdefault(unit.kind.key, []).append(unit)
         for same in kinds.values():
             self._run_same(same)
-            self._told(len(same), sum(unit.seconds for unit in same))
+            self._on_batch(len(same), sum(unit.seconds for unit in same))
 
     def _run_same(self, units: list[_Unit]) -> None:
         try:
@@ -113,7 +113,7 @@ class Worker:
             if len(units) == 1:
                 units[0].future.set_exception(error)
                 return
-            for unit in units:  # what is wrong with one is nothing to the others
+            for unit in units:  # one by one, so that only the bad one fails
                 self._run_same([unit])
             return
         for unit, result in zip(units, results, strict=True):

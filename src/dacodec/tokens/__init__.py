@@ -6,22 +6,37 @@ codebooks lag behind (the delay pattern of MusicGen, https://arxiv.org/abs/2306.
 :class:`Undelay` does so while the model is still generating.
 
 Shapes: K codebooks, F frames, n rows; codes [K, F], rows [n, K].
+
+:func:`flatten` and :func:`unflatten` do the same for one sequence of ids (a :class:`FlatLayout`); :func:`batch` pads
+sequences of either kind.
 """
 
-from dacodec.tokens.layouts import LAYOUTS, Layout, find_layout
+from dacodec.tokens.batches import Batch, batch, unbatch
+from dacodec.tokens.flat import BARK_COARSE, Filled, FlatLayout, Unflattened, flatten, unflatten
+from dacodec.tokens.layouts import LAYOUTS, Layout, delayed, find_layout
 from dacodec.tokens.undelay import BadId, Cut, Undelay, Undelayed, UndelayState
 from dacodec.tokens.whole import Inverted, apply, invert
 
 __all__ = [
+    "BARK_COARSE",
     "LAYOUTS",
     "BadId",
+    "Batch",
     "Cut",
+    "Filled",
+    "FlatLayout",
     "Inverted",
     "Layout",
     "Undelay",
     "UndelayState",
     "Undelayed",
+    "Unflattened",
     "apply",
+    "batch",
+    "delayed",
     "find_layout",
+    "flatten",
     "invert",
+    "unbatch",
+    "unflatten",
 ]

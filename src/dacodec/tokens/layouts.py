@@ -101,6 +101,30 @@ HIGGS_AUDIO = Layout(
 LAYOUTS = {layout.name: layout for layout in (MUSICGEN, PARLER_TTS, DIA, HIGGS_AUDIO)}
 
 
+def delayed(n_codebooks: int, codebook_size: int = 1024, delay: int = 1) -> Layout:
+    """The layout of a model of your own: each codebook lags ``delay`` rows behind the one before, as in MusicGen.
+
+    The ids of ``begin``, ``end`` and ``padding`` are the three after the codes.
+
+    Raises:
+        ConfigError: for numbers that make no layout.
+
+    Examples:
+        >>> layout = delayed(4)
+        >>> layout.delays, layout.vocabulary
+        ((0, 1, 2, 3), 1027)
+    """
+    return Layout(
+        f"{n_codebooks} codebooks, delayed by {delay}",
+        tuple(delay * k for k in range(n_codebooks)),
+        begin=codebook_size,
+        end=codebook_size + 1,
+        padding=codebook_size + 2,
+        vocabulary=codebook_size + 3,
+        codebook_size=codebook_size,
+    )
+
+
 def find_layout(layout: Layout | str) -> Layout:
     """The layout called ``layout``; a Layout is returned as it is.
 

@@ -58,12 +58,15 @@ class Undelay:
     cut into pushes, the codes are those of :func:`invert`.
     """
 
-    def __init__(self, layout: Layout | str) -> None:
+    def __init__(self, layout: Layout | str, *, lenient: bool = False) -> None:
         """
+        Args:
+            lenient: cut what comes after the end, even codes, instead of refusing it.
+
         Raises:
             ConfigError: for an unknown name.
         """
-        self.layout = find_layout(layout)
+        self.layout, self._lenient = find_layout(layout), lenient
 
     def push(self, rows: Any, state: UndelayState | None = None) -> Undelayed:
         """The codes of the frames that the next ``rows`` complete.
@@ -74,7 +77,7 @@ class Undelay:
 
         Raises:
             RowError: for rows that are not integers or have the wrong number of codebooks, and for a row of
-                codes after the end. ``row`` is its number, counted over all pushes.
+                codes after the end, unless lenient. ``row`` is its number, counted over all pushes.
         """
         state = state or UndelayState()
         ids = as_rows(rows, self.layout, state.n_rows)
@@ -140,7 +143,7 @@ class Undelay:
     def _refuse_codes(self, ids: Ids, first: int, ended: int) -> None:
         codes = ids - np.array(self.layout.offsets)
         rows = ((codes >= 0) & (codes < self.layout.codebook_size)).all(1)
-        if rows.any():
+        if rows.any() and not self._lenient:
             raise RowError(
                 f"codes after the end of the signal in row {ended}: begin another one",
                 first + int(rows.argmax()),

@@ -54,15 +54,20 @@ def apply(codes: Any, layout: Layout | str, *, end: bool = True) -> Ids:
     return rows
 
 
-def invert(rows: Any, layout: Layout | str) -> Inverted:
+def invert(rows: Any, layout: Layout | str, *, lenient: bool = False) -> Inverted:
     """The codes in ``rows`` [n, K], the inverse of :func:`apply`, with the bad ids and the rows that were
     cut.
+
+    Args:
+        rows: integers [n, K].
+        layout: a layout, or the name of one.
+        lenient: as for :class:`Undelay`.
 
     Raises:
         RowError: as :meth:`Undelay.push`.
         ConfigError: for an unknown layout.
     """
-    undelay = Undelay(layout)
+    undelay = Undelay(layout, lenient=lenient)
     codes, state, bad = undelay.push(rows)
     return Inverted(codes, undelay.flush(state), bad)
 

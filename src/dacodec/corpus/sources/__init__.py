@@ -1,4 +1,4 @@
-"""Where recordings come from: files, folders, globs, tars, Parquet files, lists of files; local or at a URL."""
+"""Sources of recordings: files, folders, globs, tars, Parquet files, lists of files; local or at a URL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IN_FOLDERS = AUDIO_SUFFIXES | {".tar", ".parquet"}
 
 
 class _Container(Protocol):
-    """A file that many recordings are in, or are listed in."""
+    """A file that contains or lists recordings."""
 
     def fields(self) -> dict[str, pa.DataType]: ...
 
@@ -32,13 +32,13 @@ class _Container(Protocol):
 
 @dataclass(frozen=True)
 class Sources:
-    """Some sources, taken together.
+    """Several sources, taken together.
 
     Args:
-        names: audio files; WebDataset's tars; Parquet files; ``.jsonl``, ``.csv`` and ``.tsv`` lists of files; folders
-            with such files but lists; globs; paths or fsspec's URLs of all these.
-        audio_column: of Parquet files and lists; left out, it is looked for.
-        whole_keys: keys are whole addresses, not names below the source.
+        names: audio files; WebDataset tars; Parquet files; ``.jsonl``, ``.csv`` and ``.tsv`` lists of files; folders
+            of these, except lists; globs. Each is a path or a URL that fsspec opens.
+        audio_column: of Parquet files and lists; by default found by its name or type.
+        whole_keys: keys are whole addresses, not names relative to the source.
     """
 
     names: Sequence[str]
@@ -49,7 +49,7 @@ class Sources:
         """The columns that are passed through.
 
         Raises:
-            InputError: if a source is not there or cannot be read, or two differ in a column.
+            InputError: if a source is missing or cannot be read, or a column has two types.
         """
         fields: dict[str, pa.DataType] = {}
         for name in self.names:
@@ -66,7 +66,7 @@ class Sources:
         """All recordings, in a fixed order.
 
         Raises:
-            InputError: if there is nothing in a source.
+            InputError: if a source has no audio.
         """
         items = chain.from_iterable(self._items_of(name) for name in self.names)
         return (replace(item, key=_text(item.key)) for item in items)
@@ -85,7 +85,7 @@ class Sources:
             raise InputError(f"there is no audio in {name}")
 
     def _containers(self, name: str) -> Iterator[Found]:
-        """Those whose columns count: of the tars of one source, the first stands for all."""
+        """The containers that say which columns there are: of several tars in one source, only the first."""
         seen_tar = False
         for found in filter(lambda f: _is_container(f.address), find_files(name, _IN_FOLDERS)):
             is_tar = _suffix(found.address) == ".tar"
@@ -115,5 +115,5 @@ def _suffix(address: str) -> str:
 
 
 def _text(key: str) -> str:
-    """Names that are no UTF-8 with the bytes written out."""
+    """Names, with bytes that are not UTF-8 written out."""
     return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

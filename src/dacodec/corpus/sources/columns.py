@@ -1,4 +1,4 @@
-"""Which column holds the audio, and what the others are called in the tokens."""
+"""The column that holds the audio, and the names that other columns get in the tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-# Columns of our own, in a row of tokens.
+# The columns of a row of tokens that are not passed through.
 OWN_COLUMNS: dict[str, pa.DataType] = {
     "key": pa.string(),
     "codes": pa.list_(pa.list_(pa.uint16())),
@@ -37,11 +37,11 @@ PATH_COLUMNS = (
 
 
 def passed(name: str) -> str:
-    """What a column is called when it is passed through: ``source_NAME`` if we have one of its name."""
+    """The name of a column when it is passed through: ``source_NAME`` if rows have one of that name."""
     return f"source_{name}" if name in OWN_COLUMNS else name
 
 
 def path_column(names: Iterable[str]) -> str | None:
-    """The first of :data:`PATH_COLUMNS` that is there."""
+    """The first of :data:`PATH_COLUMNS` that is among ``names``."""
     there = set(names)
     return next((name for name in PATH_COLUMNS if name in there), None)

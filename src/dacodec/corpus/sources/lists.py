@@ -24,14 +24,14 @@ _KINDS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string
 
 
 class FileList:
-    """Its lines. A line with a start is a part of its file, as long as its duration says; without one, a duration is
-    a column like others: what people write down there is rounded, and would cut the recording short."""
+    """A list of recordings, one per line. A line with a start is a part of its file, as long as its duration. Without a
+    start, the duration is passed through: such durations are often rounded, and would cut the recording short."""
 
     def __init__(self, found: Found, audio_column: str | None) -> None:
         self._found, self._wanted = found, audio_column
 
     def fields(self) -> dict[str, pa.DataType]:
-        """Of all lines: texts of CSV, of JSON what holds every value of a column, text (JSON again) if nothing does."""
+        """The columns of all lines: strings for CSV; for JSON a type that holds all values, or strings of JSON."""
         kinds: dict[str, set[type]] = {}
         audio = None
         for line in self._lines():
@@ -41,7 +41,7 @@ class FileList:
             for name, value in line.items():
                 kinds.setdefault(name, set()).add(_kind(value))
         if not kinds:
-            raise InputError(f"there is no line in {self._found.address} that is a recording")
+            raise InputError(f"no line of {self._found.address} is a recording")
         return {passed(name): _common(kinds[name]) for name in kinds if name != audio}
 
     def items(self) -> Iterator[Item | Unlisted]:
@@ -101,7 +101,7 @@ def _object(line: str) -> dict[str, Any] | ValueError:
         value = json.loads(line)
     except (ValueError, RecursionError):
         value = None
-    return value if isinstance(value, dict) else ValueError("it is no JSON object")
+    return value if isinstance(value, dict) else ValueError("it is not a JSON object")
 
 
 def _part(line: dict[str, Any]) -> tuple[float | None, float | None]:
@@ -118,7 +118,7 @@ def _seconds(line: dict[str, Any], names: tuple[str, ...]) -> float | None:
     except (TypeError, ValueError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"{value!r} is no time in seconds")
+        raise ValueError(f"{value!r} is not a time in seconds")
     return seconds
 
 
@@ -148,5 +148,5 @@ def _as(value: Any, kind: pa.DataType) -> Any:
 
 
 def _own(name: str, line: dict[str, Any]) -> str:
-    """The name in the list of a column that is passed through."""
+    """The name in the list of a column that is passed through as ``name``."""
     return name if name in line else name.removeprefix("source_")

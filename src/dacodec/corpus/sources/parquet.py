@@ -19,7 +19,7 @@ _UNREADABLE = (pa.ArrowException, OSError, ValueError)
 
 
 class Parquet:
-    """Its rows; the other columns are passed through."""
+    """The rows of a Parquet file; columns other than the audio are passed through."""
 
     def __init__(self, found: Found, audio_column: str | None) -> None:
         self._found, self._wanted = found, audio_column
@@ -29,7 +29,7 @@ class Parquet:
             with self._opened() as file:
                 schema = file.schema_arrow
         except (InputError, *_UNREADABLE):
-            return {}  # told of where its rows are missing
+            return {}  # items() reports it
         audio = self._audio_column(schema)
         return {passed(field.name): _storable(field.type) for field in schema if field.name != audio}
 
@@ -67,7 +67,7 @@ class Parquet:
 
 
 def _rows(file: pq.ParquetFile, group: int, audio: str) -> Iterator[dict[str, Any]]:
-    """Columns of each row of a group but the audio's."""
+    """The columns of each row of a group, except the audio."""
     names = [name for name in file.schema_arrow.names if name != audio]
     if not names:
         yield from ({} for _ in range(file.metadata.row_group(group).num_rows))
@@ -85,7 +85,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _storable(kind: pa.DataType) -> pa.DataType:
-    """What plain values of this type are stored as."""
+    """The type that plain values of this type are stored as."""
     if pa.types.is_dictionary(kind):
         return kind.value_type
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind

@@ -1,4 +1,4 @@
-"""WebDataset's tars: the members of a sample follow one another and share their name up to its first dot."""
+"""WebDataset tars: the members of a sample follow one another and share their name up to its first dot."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dacodec.corpus.items import Item, MemberPlace, Unlisted
 from dacodec.corpus.sources.columns import passed
 from dacodec.errors import InputError
 
-_TEXT_BYTES = 1 << 16  # a larger member is no text that belongs to a recording
-_LOOKED_AT = 64  # members, for what texts there are
+_TEXT_BYTES = 1 << 16  # larger members are not descriptions of a recording
+_LOOKED_AT = 64  # members looked at for the columns
 
 
 class Tar:
-    """Its audio members, each with the texts of its sample as columns: ``.txt`` is ``txt``, ``.json`` is ``json``."""
+    """The audio members of a tar, each with the texts of its sample as columns: ``.txt`` is ``txt``, ``.json`` is ``json``."""
 
     def __init__(self, found: Found) -> None:
         self._found = found
 
     def fields(self) -> dict[str, pa.DataType]:
-        """Of the first samples."""
+        """The columns of the first samples."""
         names: dict[str, pa.DataType] = {}
         try:
             with open_address(self._found.address) as file, _opened(file) as tar:
@@ -34,7 +34,7 @@ class Tar:
                     if not _is_audio(member) and _text(tar, member) is not None:
                         names[passed(_extension(member))] = pa.string()
         except (tarfile.TarError, InputError, OSError, ValueError):
-            pass  # told of where its recordings are missing
+            pass  # items() reports it
         return names
 
     def items(self) -> Iterator[Item | Unlisted]:
@@ -44,9 +44,9 @@ class Tar:
                 files = (member for member in tar if member.isfile())
                 for _, sample in groupby(files, key=_sample):
                     yield from self._sample(tar, list(sample))
-                    tar.members = []  # type: ignore[attr-defined]  # it keeps what it has seen
+                    tar.members = []  # type: ignore[attr-defined]  # it keeps all members it has seen
         except (tarfile.TarError, InputError, OSError, ValueError) as error:
-            yield Unlisted(name, address, f"the tar cannot be read on: {explained(error)}")
+            yield Unlisted(name, address, f"the rest of the tar cannot be read: {explained(error)}")
 
     def _sample(self, tar: tarfile.TarFile, members: list[tarfile.TarInfo]) -> Iterator[Item]:
         texts = [(passed(_extension(m)), _text(tar, m)) for m in members if not _is_audio(m)]

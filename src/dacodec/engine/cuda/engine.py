@@ -35,7 +35,7 @@ class CudaEngine:
 
     Args:
         precision: ``"exact"`` is float32 without TF32, by PyTorch's kernels; ``"fast"`` is this package's fused kernels in
-            half precision with float32 sums, pairs of halves where codes depend on them (docs/engine.md).
+            half precision with float32 sums, pairs of halves where codes depend on them (docs/gpu.md).
         device: what records and replays work; by default CUDA, on the model's device.
 
     Raises:

@@ -46,7 +46,7 @@ def convolve(
         tap = i // depth
         channel = (i % depth) * DEPTH + tl.arange(0, DEPTH)
         step = position * STRIDE + tap * DILATION - PADDING
-        x_at = item * stride_b + step[:, None] * stride_t + channel[None, :] * stride_c
+        x_at = item * stride_b + step[:, None].to(tl.int64) * stride_t + channel[None, :] * stride_c
         x_in = (step >= 0)[:, None] & (step < in_steps)[:, None] & (channel < in_channels)[None, :]
         w_at = (tap * in_channels + channel[:, None]) * columns + column[None, :]
         w_in = (channel < in_channels)[:, None] & (column < columns)[None, :]

@@ -1,12 +1,12 @@
-// Microphone, encoder, decoder, ears; and recording from the microphone.
+// The microphone: recording it, and sending it through the codec to the speakers.
 
 import { stream } from "./service.js";
 
-const CUSHION_SECONDS = 0.06; // of sound that waits to be played: what the network and the server may be late
+const CUSHION_SECONDS = 0.06; // buffered before playback: how late the network and the server may be
 
-// An open microphone whose blocks [10 ms] go to `onblock`.
+// Opens the microphone and passes its blocks of 10 ms to `onblock`. Returns a function that closes it.
 export async function microphone(context, onblock) {
-  if (!navigator.mediaDevices) throw new Error("Browsers give the microphone to pages on https or localhost only.");
+  if (!navigator.mediaDevices) throw new Error("Browsers allow it only on pages from https or localhost.");
   const media = await navigator.mediaDevices.getUserMedia({
     audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
   });
@@ -21,7 +21,7 @@ export async function microphone(context, onblock) {
   };
 }
 
-// A 16-bit WAV file of blocks of one channel.
+// Blocks of one channel as a 16-bit WAV file.
 export function wav(blocks, rate) {
   const length = blocks.reduce((sum, block) => sum + block.length, 0);
   const view = new DataView(new ArrayBuffer(44 + 2 * length));
@@ -48,10 +48,10 @@ export function wav(blocks, rate) {
   return new Blob([view], { type: "audio/wav" });
 }
 
-// A loop through the codec. `told` gets { latency, lookahead, kbps, gaps, above, below } as they change.
+// A loop through the codec. `changed` gets { latency, lookahead, kbps, gaps, above, below } ten times a second.
 export class Loop {
-  constructor(told, failed) {
-    this.told = told;
+  constructor(changed, failed) {
+    this.changed = changed;
     this.failed = failed;
   }
 
@@ -63,6 +63,7 @@ export class Loop {
     const common = { rate, channels: 1, raw: "f32le", lookahead_ms: lookahead };
     const fail = (problem) => this.failed(problem);
     this.closeMicrophone = await microphone(this.context, (block) => this.push(block));
+    if (this.stopped) return this.closeMicrophone();
     this.playback = new AudioWorkletNode(this.context, "playback", {
       numberOfInputs: 0, outputChannelCount: [1], processorOptions: { cushion: Math.round(CUSHION_SECONDS * rate) },
     });
@@ -95,14 +96,14 @@ export class Loop {
     this.encoder?.send(block);
   }
 
-  // As many samples come out as went in, so what is on the way is the delay.
+  // As many samples come out as go in, so those still on their way are the delay.
   heard({ played, gaps, peak }) {
     this.below = Math.max(this.below ?? 0, peak);
     const now = performance.now();
     if (now - (this.last ?? 0) < 100) return;
     this.last = now;
     const device = (this.context.outputLatency || 0) + (this.context.baseLatency || 0);
-    this.told({
+    this.changed({
       latency: played ? (this.captured - played) / this.context.sampleRate + device : null,
       lookahead: (this.lookahead.encoder ?? 0) + (this.lookahead.decoder ?? 0),
       kbps: this.kbps, gaps, above: this.above, below: this.below,
@@ -115,6 +116,8 @@ export class Loop {
   }
 
   stop() {
+    this.stopped = true;
+    if (this.playback) this.playback.port.onmessage = null;
     this.closeMicrophone?.();
     this.encoder?.close();
     this.decoder?.close();

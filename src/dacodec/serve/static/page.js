@@ -1,4 +1,4 @@
-// The page: a recording through the codec and back, heard and seen; and the live tab.
+// The page: what its controls do, and what they show.
 
 import { Loop, microphone, wav } from "./live.js";
 import { drawCodes, drawLevels, drawSpectrum } from "./pictures.js";
@@ -7,16 +7,17 @@ import { Problem, call } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
 const LEVELS = 120;
+const TOO_LATE_SECONDS = 1; // of delay beyond the look-ahead
 
 let models = [];
-let given = null; // { name, blob, buffer }
-let coded = null; // { dacz, wav, codes, buffer }
-let work = null; // AbortController of what runs
+let given = null; // the recording to encode: { name, blob, buffer }
+let coded = null; // what is shown: { recording, dacz, sound, codes, buffer }
+let work = null; // AbortController of the requests that are running
 
 const players = new Players(show);
 const test = new BlindTest();
 
-// Errors and states
+// Errors and status
 
 function complain(error) {
   if (error?.name === "AbortError") return;
@@ -49,7 +50,7 @@ function model() {
 
 function showModel() {
   const m = model();
-  $("model-facts").textContent = `${m.name}: ${m.sampling_rate / 1000} kHz, up to ${m.n_codebooks} codebooks of ${m.codebook_size} codes`;
+  $("model-facts").textContent = `Model ${m.name}: ${m.sampling_rate / 1000} kHz, ${m.n_codebooks} codebooks of ${m.codebook_size} codes`;
   for (const id of ["codebooks", "live-codebooks"]) {
     $(id).max = m.n_codebooks;
     $(id).value = m.n_codebooks;
@@ -59,7 +60,7 @@ function showModel() {
 
 function showCodebooks(id) {
   const n = Number($(id).value);
-  const text = `${n} of ${$(id).max}: ${(n * (model()?.kbps_per_codebook ?? 0)).toFixed(2)} kbit/s a channel`;
+  const text = `${n} of ${$(id).max}: ${(n * (model()?.kbps_per_codebook ?? 0)).toFixed(2)} kbit/s per channel`;
   $(`${id}-out`).textContent = text;
   $(id).setAttribute("aria-valuetext", text);
 }
@@ -69,12 +70,11 @@ function showCodebooks(id) {
 async function take(blob, name) {
   $("alert").hidden = true;
   given = { blob, name, buffer: null };
-  test.reset();
-  showTest();
+  leaveTest();
   await code();
 }
 
-// Codes what was given, with as many codebooks as the slider says, and shows it. A newer call ends an older one.
+// Encodes and decodes the recording with as many codebooks as the slider says. A newer call cancels an older one.
 async function code() {
   if (!given) return;
   work?.abort();
@@ -96,19 +96,23 @@ async function code() {
     if (!recording.buffer || recording.buffer.sampleRate !== context.sampleRate) recording.buffer = await decoded(context, recording.blob);
     const buffer = await context.decodeAudioData(await sound.arrayBuffer());
     if (signal.aborted) return;
-    coded = { dacz, sound, codes, buffer };
+    coded = { recording, dacz, sound, codes, buffer };
     $("result").hidden = false;
+    clearTest();
     players.load("a", recording.buffer);
     players.load("b", buffer);
     showResult();
-    say(warning ? `Done. The recording has something odd: ${warning}` : "Done.");
+    const notes = [!recording.buffer && "This browser cannot play the original, only the decoded version.", warning && `Warning: ${warning}`];
+    say(["Done.", ...notes.filter(Boolean)].join(" "));
   } catch (error) {
-    if (error.name !== "AbortError") say("");
+    if (signal.aborted) return;
+    given = coded?.recording ?? null; // what is shown stays, and the slider applies to it
+    say("");
     complain(error);
   }
 }
 
-// What the browser makes of the original; nothing, if it cannot decode such files.
+// The original as the browser decodes it; null if it cannot.
 async function decoded(context, blob) {
   try {
     return await context.decodeAudioData(await blob.arrayBuffer());
@@ -118,33 +122,32 @@ async function decoded(context, blob) {
 }
 
 function showResult() {
-  const { dacz, sound, codes } = coded;
+  const { recording, dacz, sound, codes } = coded;
   const seconds = codes.n_samples / codes.sampling_rate;
   const bits = Math.ceil(Math.log2(codes.codebook_size)) * codes.n_codebooks * codes.channels * codes.n_frames;
   const kbps = (n) => `${((8 * n) / seconds / 1000).toFixed(2)} kbit/s`;
-  $("name").textContent = given.name;
+  $("name").textContent = recording.name;
   $("fact-file").textContent = `${size(dacz.size)}, ${kbps(dacz.size)}`;
-  $("fact-original").textContent = `${size(given.blob.size)}, ${(given.blob.size / dacz.size).toFixed(0)} times as large`;
+  $("fact-original").textContent = `${size(recording.blob.size)}, ${(recording.blob.size / dacz.size).toPrecision(2)} times as large`;
   $("fact-codes").textContent = `${size(bits / 8)}, ${kbps(bits / 8)}`;
   $("fact-saving").textContent = `${(100 * (1 - (8 * dacz.size) / bits)).toFixed(1)} %, headers included`;
   $("fact-recording").textContent = `${seconds.toFixed(2)} s, ${codes.sampling_rate} Hz, ${codes.channels} channel${codes.channels > 1 ? "s" : ""}`;
-  const stem = given.name.replace(/\.[^.]*$/, "") || "recording";
+  const stem = recording.name.replace(/\.[^.]*$/, "") || "recording";
   offer("get-dacz", dacz, `${stem}.dacz`);
   offer("get-wav", sound, `${stem}.decoded.wav`);
   offer("get-json", new Blob([JSON.stringify(codes)], { type: "application/json" }), `${stem}.codes.json`);
   const original = $("versions").querySelector("[value=a]");
-  original.disabled = !given.buffer;
-  if (!given.buffer) {
-    players.hear("b");
-    say("Done. This browser cannot play the original itself, so only the decoded one is heard.");
-  }
+  original.disabled = !recording.buffer;
+  if (original.disabled) players.hear("b");
   draw();
   show();
 }
 
 function draw() {
   if (!coded || $("result").hidden || $("panel-file").hidden) return;
-  const loudest = given.buffer ? drawSpectrum($("spectrum-a"), given.buffer) : undefined;
+  const { buffer: original } = coded.recording;
+  $("figure-a").hidden = !original;
+  const loudest = original ? drawSpectrum($("spectrum-a"), original) : undefined;
   drawSpectrum($("spectrum-b"), coded.buffer, loudest);
   drawCodes($("codes"), coded.codes.codes, coded.codes.codebook_size);
 }
@@ -190,7 +193,7 @@ function showPosition() {
 }
 
 function choose(name) {
-  if (name === "a" && !given?.buffer) return;
+  if (name === "a" && !coded?.recording.buffer) return;
   leaveTest();
   players.hear(name);
 }
@@ -214,13 +217,19 @@ function hearInTest(name) {
 
 function startTest() {
   if (test.running) return leaveTest();
-  if (!given?.buffer) return complain(new Error("The blind test needs an original that this browser can play."));
-  test.reset();
+  if (!coded.recording.buffer) return complain(new Error("The blind test needs an original that this browser can play."));
+  clearTest();
   test.draw();
   showTest();
-  $("abx-tally").textContent = "No answers yet.";
   hearInTest("x");
   players.play();
+}
+
+// Answers about other audio do not count.
+function clearTest() {
+  leaveTest();
+  test.reset();
+  $("abx-tally").textContent = "No answers yet.";
 }
 
 function leaveTest() {
@@ -233,7 +242,7 @@ function leaveTest() {
 function answer(name) {
   const wasRight = test.answer(name);
   const chance = test.chance < 0.001 ? "less than 0.1 %" : `${(100 * test.chance).toFixed(1)} %`;
-  $("abx-tally").textContent = `${wasRight ? "Right" : "Wrong"}. ${test.right} of ${test.answers} right; guessing does as well or better in ${chance} of cases.`;
+  $("abx-tally").textContent = `${wasRight ? "Right" : "Wrong"}. ${test.right} of ${test.answers} right. Guessing would do at least as well ${chance} of the time.`;
   hearInTest("x");
 }
 
@@ -253,6 +262,7 @@ async function record() {
     return;
   }
   const context = new AudioContext(), blocks = [];
+  $("record").disabled = true; // until the microphone is open
   try {
     const close = await microphone(context, (block) => {
       blocks.push(block);
@@ -261,8 +271,9 @@ async function record() {
     recording = { context, blocks, close };
   } catch (error) {
     context.close();
-    complain(new Problem("The microphone cannot be had.", error.message, "microphone"));
+    complain(new Problem("The microphone cannot be used.", error.message, "microphone"));
   }
+  $("record").disabled = false;
   showRecording();
 }
 
@@ -287,12 +298,14 @@ async function live() {
   });
   $("live-start").setAttribute("aria-pressed", "true");
   $("live-start").textContent = "Stop";
-  $("live-status").textContent = "Speak.";
+  $("live-status").textContent = "Speak into the microphone.";
+  const started = loop;
   try {
     await loop.start({ codebooks: $("live-codebooks").value, lookahead: $("live-lookahead").value, muted: $("live-mute").checked });
   } catch (error) {
+    if (loop !== started) return; // stopped meanwhile
     endLive("");
-    complain(new Problem("The microphone cannot be had.", error.message, "microphone"));
+    complain(new Problem("The microphone cannot be used.", error.message, "microphone"));
   }
 }
 
@@ -309,6 +322,9 @@ function showLive(facts) {
   $("live-lookahead-out").textContent = `${Math.round(1000 * facts.lookahead)} ms`;
   $("live-rate").textContent = facts.kbps ? `${facts.kbps.toFixed(2)} kbit/s` : "–";
   $("live-gaps").textContent = facts.gaps;
+  const behind = facts.latency - facts.lookahead > TOO_LATE_SECONDS;
+  const status = behind ? "The server cannot keep up: it is too busy, or too slow for this model." : "Speak into the microphone.";
+  if ($("live-status").textContent !== status) $("live-status").textContent = status;
   above = [...above.slice(1), facts.above];
   below = [...below.slice(1), facts.below];
   drawLevels($("live-level"), above, below);
@@ -340,7 +356,7 @@ for (const tab of tabs) {
   });
 }
 
-// What people do
+// Events
 
 $("file").addEventListener("change", ({ target }) => {
   if (target.files[0]) take(target.files[0], target.files[0].name);
@@ -398,7 +414,7 @@ for (const id of ["live-codebooks", "live-lookahead"]) {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $("result").hidden || $("panel-file").hidden) return;
   if (event.target.matches("input, select, button, a, dialog *") && !(event.target.matches("input[type=radio]") && !event.key.startsWith("Arrow"))) {
-    if (event.key.length > 1 || event.key === " ") return; // theirs
+    if (event.key.length > 1 || event.key === " ") return; // the control handles these
     if (event.target.matches("input[type=password]")) return;
   }
   const key = event.key.toLowerCase();

@@ -3,7 +3,7 @@
 const SIZE = 1024; // samples of a window
 const FLOOR_DB = -90;
 
-// Dark to light, as magma goes, in a few steps.
+// Dark to light, close to the magma colour map.
 const STOPS = [[0, 0, 4], [40, 11, 84], [101, 21, 110], [159, 42, 99], [212, 72, 66], [245, 125, 21], [250, 193, 39], [252, 255, 164]];
 const COLOURS = Uint8Array.from({ length: 256 * 3 }, (_, i) => {
   const at = (Math.floor(i / 3) / 255) * (STOPS.length - 1);
@@ -51,7 +51,7 @@ function fit(canvas) {
   return [canvas.getContext("2d"), canvas.width, canvas.height, scale];
 }
 
-// One for all channels: their mean.
+// The mean of all channels.
 function mono(buffer) {
   const sum = new Float32Array(buffer.length);
   for (let c = 0; c < buffer.numberOfChannels; c++) {
@@ -61,7 +61,7 @@ function mono(buffer) {
   return sum;
 }
 
-// Decibels [columns][SIZE / 2], a column for each pixel.
+// Decibels [columns][SIZE / 2], one column per pixel.
 export function spectrum(buffer, columns) {
   const samples = mono(buffer), found = new Float32Array((columns * SIZE) / 2);
   const re = new Float32Array(SIZE), im = new Float32Array(SIZE);
@@ -114,7 +114,7 @@ function label(context, scale, height, most) {
   }
 }
 
-// Codes [C][K][F]: channels below one another.
+// Codes [C][K][F], the channels one below the other.
 export function drawCodes(canvas, codes, size) {
   const rows = codes.flat(), frames = rows[0].length;
   const small = new OffscreenCanvas(frames, rows.length);
@@ -139,7 +139,7 @@ function colour(part) {
   return [channel(0), channel(8), channel(4), 255];
 }
 
-// Peaks of the last seconds: the first upwards, the second downwards.
+// Peaks over the last seconds: the first upwards, the second downwards.
 export function drawLevels(canvas, above, below) {
   const [context, width, height] = fit(canvas);
   context.clearRect(0, 0, width, height);

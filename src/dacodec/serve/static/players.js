@@ -1,9 +1,9 @@
-// Two versions of a recording that play together, one of them heard: switching goes on at the same sample.
+// Two versions of a recording that play in step, one of them audible: switching continues at the same sample.
 
 const FADE_SECONDS = 0.012;
 
 export class Players {
-  // `changed` is called whenever something is to be shown anew.
+  // `changed` is called whenever the display must be updated.
   constructor(changed) {
     this.changed = changed;
     this.buffers = { a: null, b: null };
@@ -20,7 +20,7 @@ export class Players {
     try {
       this.context = new AudioContext({ sampleRate });
     } catch {
-      this.context = new AudioContext(); // a rate that this browser does not have
+      this.context = new AudioContext(); // this browser does not support the rate
     }
     this.gains = {};
     for (const name of ["a", "b"]) {
@@ -120,7 +120,7 @@ export class Players {
   }
 }
 
-// A blind test: which of the two X is, and how often that was said right.
+// A blind test: which of the two X is, and the tally of answers.
 export class BlindTest {
   constructor() {
     this.reset();
@@ -144,7 +144,7 @@ export class BlindTest {
     return wasRight;
   }
 
-  // Probability of as many right answers or more by guessing.
+  // The probability of at least as many right answers by guessing.
   get chance() {
     let sum = 0, ways = 1;
     for (let k = 0; k <= this.answers; k++) {

@@ -1,4 +1,4 @@
-// Calls to the service, with its key where it asks for one, and its problems as errors.
+// Requests to the service: with the API key if it needs one, and error responses as exceptions.
 
 const base = new URL(".", document.baseURI);
 const stored = "dacodec-key";
@@ -29,7 +29,7 @@ function askForKey() {
   });
 }
 
-// The response, if it is one; a Problem otherwise. Waits and comes back where the service is busy.
+// The response, or a Problem if it is an error. Retries while the service is busy.
 export async function call(path, query = {}, body = undefined, signal = undefined) {
   const url = new URL(path, base);
   for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, value);
@@ -42,7 +42,7 @@ export async function call(path, query = {}, body = undefined, signal = undefine
       throw new Problem("The server cannot be reached.", "Is it running? Try again in a moment.", "unreachable");
     }
     if (response.ok) return response;
-    const told = await response.json().catch(() => ({}));
+    const problem = await response.json().catch(() => ({}));
     if (response.status === 401) {
       await askForKey();
       continue;
@@ -52,11 +52,11 @@ export async function call(path, query = {}, body = undefined, signal = undefine
       await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
       continue;
     }
-    throw new Problem(told.detail || `The server answered ${response.status}.`, told.remedy || "", told.code || "unknown");
+    throw new Problem(problem.detail || `The server responded with status ${response.status}.`, problem.remedy || "", problem.code || "unknown");
   }
 }
 
-// An open stream: `send`, `end`, and what comes goes to `onfacts`, `ondata`, `onproblem`, `onend`.
+// An open stream. What it receives goes to `onfacts`, `ondata`, `onproblem` and `onend`.
 export function stream(direction, query, { onfacts = () => {}, ondata = () => {}, onproblem = () => {}, onend = () => {} }) {
   const url = new URL(`v1/stream/${direction}`, base);
   url.protocol = url.protocol.replace("http", "ws");
@@ -65,7 +65,7 @@ export function stream(direction, query, { onfacts = () => {}, ondata = () => {}
   const socket = new WebSocket(url, key ? ["dacodec", `dacodec.key.${key}`] : ["dacodec"]);
   socket.binaryType = "arraybuffer";
   let opened = false;
-  let told = false;
+  let settled = false; // an error was reported, or the page closed the stream
   const waiting = [];
   socket.onopen = () => {
     opened = true;
@@ -75,15 +75,15 @@ export function stream(direction, query, { onfacts = () => {}, ondata = () => {}
     if (data instanceof ArrayBuffer) return ondata(data);
     const facts = JSON.parse(data);
     if (facts.code) {
-      told = true;
+      settled = true;
       onproblem(new Problem(facts.detail, facts.remedy, facts.code));
     } else onfacts(facts);
   };
   socket.onclose = ({ code }) => {
-    if (!told && code !== 1000) {
+    if (!settled && code !== 1000) {
       onproblem(opened
-        ? new Problem("The stream broke off.", "Start it again.", "broken_off")
-        : new Problem("The server took no stream.", "It may be full, or want a key: open the recording tab once.", "refused"));
+        ? new Problem("The connection to the server broke.", "Start again.", "broken_off")
+        : new Problem("The server refused the stream.", "It may be busy, or the API key may be wrong: reload the page and try again.", "refused"));
     }
     onend();
   };
@@ -91,5 +91,5 @@ export function stream(direction, query, { onfacts = () => {}, ondata = () => {}
     if (socket.readyState === WebSocket.OPEN) socket.send(message);
     else if (socket.readyState === WebSocket.CONNECTING) waiting.push(message);
   };
-  return { send, end: () => send(JSON.stringify({ end: true })), close: () => { told = true; socket.close(); } };
+  return { send, end: () => send(JSON.stringify({ end: true })), close: () => { settled = true; socket.close(); } };
 }

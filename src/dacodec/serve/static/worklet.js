@@ -1,4 +1,4 @@
-// In the audio thread: what comes from the microphone goes to the page, and what the page gives is played.
+// Runs in the audio thread: passes the microphone's samples to the page, and plays those that the page sends.
 
 class Capture extends AudioWorkletProcessor {
   constructor() {
@@ -21,19 +21,19 @@ class Capture extends AudioWorkletProcessor {
   }
 }
 
-// Plays what it is given, in order. After a gap it waits until there is a little again; what has then waited for longer than
-// that all through a second came too late, and is left out, or the delay would stay.
+// Plays samples in order. After a dropout it waits until the cushion is full again. If more than twice the cushion was
+// buffered throughout a second, the excess is skipped, or the delay would never shrink again.
 class Playback extends AudioWorkletProcessor {
   constructor({ processorOptions }) {
     super();
     this.queue = [];
-    this.ready = 0; // samples in it
-    this.offset = 0; // in its first block
+    this.ready = 0; // samples in the queue
+    this.offset = 0; // into the first block
     this.played = 0;
     this.gaps = 0;
     this.cushion = processorOptions.cushion;
     this.waits = true;
-    this.least = Infinity; // that waited in this second
+    this.least = Infinity; // samples in the queue within this second
     this.until = 0;
     this.port.onmessage = ({ data }) => {
       this.queue.push(data);

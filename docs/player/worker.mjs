@@ -1,0 +1,90 @@
+// Reads and decodes recordings away from the page. In: { open: bytes }, { play: seconds, nCodebooks, run }, { ahead: seconds }.
+// Out: { opened }, { audio }, { ended }, { damage }, { failed }.
+
+import { Model, decode } from "./decoder.mjs";
+import { Recording } from "./recording.mjs";
+
+const AHEAD_SECONDS = 20; // decoded before they are heard
+const models = new Map();
+let recording = null;
+let model = null;
+let run = 0; // the newest play; older ones end
+let heard = 0; // seconds
+let known = null; // { fingerprint: folder }
+
+const hex = (bytes) => bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+async function modelOf(header) {
+  known ??= await (await fetch(new URL("models/models.json", import.meta.url))).json();
+  const fingerprint = hex(header.fingerprint);
+  if (!(fingerprint in known)) {
+    const names = Object.values(known).map((one) => one.name).join(", ");
+    throw new Error(`made by the model ${header.modelName}, which this player does not have; it has ${names}`);
+  }
+  if (!models.has(fingerprint)) {
+    models.set(fingerprint, Model.load(new URL(`models/${known[fingerprint].folder}/`, import.meta.url)));
+  }
+  return models.get(fingerprint);
+}
+
+async function open(bytes) {
+  recording = model = null;
+  run++;
+  const opened = new Recording(bytes);
+  const { header } = opened;
+  const facts = {
+    seconds: opened.seconds,
+    nSamples: opened.nSamples,
+    kbps: opened.kbps,
+    bytes: bytes.length,
+    model: header.modelName,
+    samplingRate: header.samplingRate,
+    channels: header.channels,
+    nCodebooks: header.nCodebooks,
+    codebookKbps: (header.channels * header.width * header.modelSamplingRate) / header.hopLength / 1000,
+    tags: header.tags,
+    damage: opened.damage,
+  };
+  postMessage({ opened: facts });
+  model = await modelOf(header);
+  opened.setPrior(model.prior);
+  recording = opened;
+  postMessage({ ready: true });
+  verify(opened);
+}
+
+// Reads the codes of all packets, a few at a time, so that what is wrong with them shows.
+async function verify(opened) {
+  const told = opened.damage.length;
+  for (let i = 0; i < opened.packets.length; i++) {
+    if (recording !== opened) return;
+    opened.codesOf(opened.packets[i]);
+    if (i % 4 === 3) await new Promise((next) => setTimeout(next));
+  }
+  if (opened.damage.length > told) postMessage({ damage: opened.damage });
+  postMessage({ verified: true });
+}
+
+async function play(seconds, nCodebooks, id) {
+  run = id;
+  heard = seconds;
+  if (!recording) return;
+  for await (const { start, channels } of decode(recording, model, seconds, nCodebooks)) {
+    if (run !== id) return;
+    postMessage({ audio: { id, start, channels } }, channels.map((some) => some.buffer));
+    const until = (start + channels[0].length) / recording.header.samplingRate;
+    do await new Promise((next) => setTimeout(next, until - heard > AHEAD_SECONDS ? 50 : 0));
+    while (run === id && until - heard > AHEAD_SECONDS);
+    if (run !== id) return;
+  }
+  postMessage({ ended: id });
+}
+
+const failed = (error) => postMessage({ failed: { message: error.message, offset: error.offset ?? null } });
+
+onmessage = ({ data }) => {
+  if (data.open) open(data.open).catch(failed);
+  else if (data.play !== undefined) play(data.play, data.nCodebooks, data.run).catch(failed);
+  else if (data.stop) run++;
+  else if (data.ahead !== undefined) heard = data.ahead;
+};
