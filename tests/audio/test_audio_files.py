@@ -179,7 +179,7 @@ def test_bad_paths(tmp_path):
     with pytest.raises(AudioError, match="it is a folder"):
         audio.read(tmp_path / "x.wav")
     (tmp_path / "x.raw").write_bytes(bytes(100))
-    with pytest.raises(AudioError, match="raw samples have no header that tells"):
+    with pytest.raises(AudioError, match="raw samples have no header with their rate"):
         audio.read(tmp_path / "x.raw")
     for name in ("x" * 300, "a\0b", "two\nlines"):
         with pytest.raises(AudioError, match=r"^cannot read [^\n]*$"):
