@@ -1,6 +1,7 @@
 """The Ray runner: tasks of Ray Data prepare jobs, and a pool of actors, each with a model, does them.
 
-Ray redoes what is lost with a node or a worker. Jobs that still fail are tried once more, item by item, and then given up.
+Ray redoes reading that is lost with a node or a worker. Jobs that are lost with an actor are done again, and then item by
+item; what is lost each time is given up.
 Only this module imports Ray: ``pip install dacodec[ray]``.
 """
 
@@ -25,7 +26,7 @@ _HEAVY, _LIGHT = 0.999, 0.001
 
 _JOBS_PER_ACTOR = 256  # given to Ray at a time, so that the driver does not hold the whole corpus
 _JOBS_IN_FLIGHT = 2  # per actor: one is coded, one waits
-_RETRIES = 2  # by Ray itself, of jobs whose worker died
+_RETRIES = 2  # by Ray itself, of reading
 _SCHEDULING_SECONDS = 120.0
 
 
@@ -73,7 +74,9 @@ class _Pool:
         """The results of all ``jobs``, in any order."""
         missing = dict(enumerate(jobs))
         yield from self._done(missing)
-        if len(missing) == len(jobs) > 1:
+        if len(missing) < len(jobs):
+            yield from self._done(missing)  # what was lost with a node
+        elif len(jobs) > 1:
             raise EngineError("no job came back from Ray: see its logs (is dacodec installed on all nodes?)")
         alone: dict[int, Sequence[Any]] = dict(enumerate([item] for job in missing.values() for item in job))
         yield from self._done(alone)
@@ -110,7 +113,7 @@ class _Pool:
                     fn_constructor_args=(self.work,),
                     batch_size=1,
                     compute=compute,
-                    max_task_retries=_RETRIES,
+                    max_restarts=0,  # a dead one would wait for room that may not come, and its jobs with it
                     **self.coding,
                 )
             )
