@@ -74,7 +74,7 @@ def test_a_cluster_without_room_is_an_error_and_not_endless():
 
 def test_a_node_killed_in_the_middle_loses_nothing(second_node, model, tmp_path):
     """The last test: the cluster has one node afterwards."""
-    corpus = made.folder(tmp_path / "in", n=100, seconds=0.1)
+    corpus = made.folder(tmp_path / "in", n=64, seconds=0.1)
     (corpus / "bad.wav").write_bytes(b"no audio")
     done_at = []
 
@@ -85,8 +85,8 @@ def test_a_node_killed_in_the_middle_loses_nothing(second_node, model, tmp_path)
 
     options = dict(model=model, shard_seconds=1.0)
     report = tokenize(corpus, tmp_path / "ray", runner="ray", progress=kill_once, **options)
-    assert 0 < done_at[0] < 100
-    assert (report.done, report.failed) == (100, 1)
+    assert 0 < done_at[0] < 64
+    assert (report.done, report.failed) == (64, 1)
     assert len(ray.nodes()) - sum(node["Alive"] for node in ray.nodes()) == 1
     tokenize(corpus, tmp_path / "local", run=inline.run, **options)
     mine, theirs = rows(tmp_path / "ray"), rows(tmp_path / "local")
@@ -97,7 +97,7 @@ def test_a_node_killed_in_the_middle_loses_nothing(second_node, model, tmp_path)
 def rows(output):
     about = About.read(output)
     found = [row for path in shards(output) for row in FORMS[about.form].read(path, about.model)]
-    assert len({row.key for row in found}) == len(found) == 100
+    assert len({row.key for row in found}) == len(found) == 64
     return {row.key: row.encoded.codes for row in found}
 
 

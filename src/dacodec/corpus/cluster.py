@@ -1,6 +1,7 @@
 """The Ray runner: tasks of Ray Data prepare jobs, and a pool of actors, each with a model, does them.
 
-Ray redoes what is lost with a node or a worker. Jobs that still fail are tried once more, item by item, and then given up.
+Ray redoes reading that is lost with a node or a worker. Jobs that are lost with an actor are done again, and in the end
+item by item; what is lost each time is given up.
 Only this module imports Ray: ``pip install dacodec[ray]``.
 """
 
@@ -10,7 +11,7 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -25,7 +26,7 @@ _HEAVY, _LIGHT = 0.999, 0.001
 
 _JOBS_PER_ACTOR = 256  # given to Ray at a time, so that the driver does not hold the whole corpus
 _JOBS_IN_FLIGHT = 2  # per actor: one is coded, one waits
-_RETRIES = 2  # by Ray itself, of jobs whose worker died
+_RETRIES = 2  # by Ray itself, of reading
 _SCHEDULING_SECONDS = 120.0
 
 
@@ -72,24 +73,34 @@ class _Pool:
     def results(self, jobs: Sequence[Sequence[Any]]) -> Iterator[list[Any]]:
         """The results of all ``jobs``, in any order."""
         missing = dict(enumerate(jobs))
-        yield from self._done(missing)
+        error, n_before = None, len(jobs) + 1
+        while missing and len(missing) < n_before:  # a node that is lost may cost a pass
+            n_before = len(missing)
+            error = yield from self._done(missing)
         if len(missing) == len(jobs) > 1:
-            raise EngineError("no job came back from Ray: see its logs (is dacodec installed on all nodes?)")
+            why = "is dacodec installed on all nodes?" if error is None else _first_line(error)
+            raise EngineError(f"no job came back from Ray: {why}") from error
         alone: dict[int, Sequence[Any]] = dict(enumerate([item] for job in missing.values() for item in job))
         yield from self._done(alone)
         for [item] in alone.values():
             yield [self.work.lost(item, "its Ray worker died or failed each time")]
 
-    def _done(self, missing: dict[int, Sequence[Any]]) -> Iterator[list[Any]]:
-        """Results of the jobs that come back, which are removed from ``missing``."""
+    def _done(self, missing: dict[int, Sequence[Any]]) -> Generator[list[Any], None, Exception | None]:
+        """Results of the jobs that come back, which are removed from ``missing``. Returns what ended the pass early."""
+        from ray.exceptions import RayError
+
         if not missing:
-            return
-        for row in self._dataset(missing).iter_rows():
-            results = pickle.loads(row["results"])
-            if isinstance(results, DacodecError):
-                raise results
-            del missing[row["number"]]
-            yield results
+            return None
+        try:
+            for row in self._dataset(missing).iter_rows():
+                results = pickle.loads(row["results"])
+                if isinstance(results, DacodecError):
+                    raise results
+                del missing[row["number"]]
+                yield results
+        except RayError as error:  # as of an actor whose node died before it started
+            return error
+        return None
 
     def _dataset(self, jobs: dict[int, Sequence[Any]]) -> Any:
         import ray
@@ -110,7 +121,7 @@ class _Pool:
                     fn_constructor_args=(self.work,),
                     batch_size=1,
                     compute=compute,
-                    max_task_retries=_RETRIES,
+                    max_restarts=0,  # a dead one would wait for room that may not come, and its jobs with it
                     **self.coding,
                 )
             )
