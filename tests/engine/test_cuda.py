@@ -60,7 +60,7 @@ def test_a_thousand_lengths_are_few_shapes():
     assert len({bucket(n) for n in range(1, 1001)}) <= 64
 
 
-def test_what_comes_again_is_replayed():
+def test_a_repeated_shape_is_replayed():
     device = FakeDevice()
     sums = Replayed(lambda x, lengths, k: k * x.cumsum(1), device)
     x = torch.arange(18.0).reshape(2, 9)
@@ -198,10 +198,10 @@ def test_copies_carry_the_model_alone(models):
     assert (function, model, precision) == (CudaEngine, engine.model, "exact")
 
 
-# What it says
+# Messages and settings
 
 
-def test_who_has_no_gpu_is_told(models, monkeypatch):
+def test_a_missing_gpu_or_triton_is_named(models, monkeypatch):
     with pytest.raises(
         EngineError, match=r"needs the model on a GPU, this one is on cpu; give device='cuda'"
     ):

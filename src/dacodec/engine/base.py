@@ -33,7 +33,7 @@ class Engine(Protocol):
 
     geometry: Geometry
     chunk_seconds: float
-    """Seconds of audio, of one row, that keep the engine busy: the default size of the chunks of long audio."""
+    """Seconds of audio per row that keep the engine busy: the default chunk size for long audio."""
 
     def encode(self, audio: Tensor, lengths: Tensor | None = None, n_quantizers: int | None = None) -> Tensor:
         """Codes [B, K, F] (int64) of ``audio`` [B, T] at the model's rate.

@@ -11,10 +11,10 @@ import torch
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """No TF32 in convolutions and products inside; afterwards what was set before.
+    """Turn TF32 off for convolutions and matrix products, then restore the settings.
 
-    PyTorch convolves in TF32 by default, which changes some 3 % of the codes. The settings are the process's, so
-    another thread's convolutions are as accurate, and slower, for as long as this lasts.
+    PyTorch convolves in TF32 by default, which changes up to 3 % of the codes. The settings belong to the process, so
+    convolutions in other threads are as accurate, and slower, meanwhile.
     """
     cudnn: Any = torch.backends.cudnn  # not typed in full
     settings = (cudnn.conv, torch.backends.cuda.matmul)

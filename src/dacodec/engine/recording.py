@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Recording(Protocol[Result]):
-    """What was recorded: replayed, it reads and writes the same memory anew."""
+    """Recorded work. Replaying it reads and writes the same memory again."""
 
     outcome: Result
 
@@ -23,7 +23,7 @@ class Recording(Protocol[Result]):
 
 
 class Device(Protocol):
-    """What runs and records work."""
+    """Runs and records work."""
 
     def run(self, work: Callable[[], Result]) -> Result: ...
 
@@ -49,8 +49,8 @@ class Cuda:
     """Runs and records on one side stream, as recording demands.
 
     Args:
-        shared_pool: recordings use the same memory for what they compute on the way. Then only one may run at a time,
-            and its outcome is good until the next one runs.
+        shared_pool: recordings share memory for intermediate results. Only one may run at a time, and its outcome is valid
+            until the next one runs.
     """
 
     def __init__(self, device: torch.device | None = None, shared_pool: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Notices that a model's weights have changed since an engine packed them."""
+"""Detects that a model's weights have changed since an engine packed them."""
 
 from __future__ import annotations
 

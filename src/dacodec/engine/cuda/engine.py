@@ -1,4 +1,4 @@
-"""The engine for GPUs: batches of bounded size, masked, recorded where they are short.
+"""The engine for GPUs: batches of bounded size, masked, and replayed from recordings if they are short.
 
 Shapes: B rows, T samples, F frames, K codebooks in use.
 """
@@ -23,7 +23,7 @@ from dacodec.errors import EngineError
 from dacodec.model import DacModel
 from dacodec.model.quantizer import check_codes
 
-# Seconds of audio, all rows together: the most at once, and the most that is recorded as a graph. Longer batches
+# Seconds of audio, all rows together: the most in one batch, and the most that is recorded as a graph. Longer batches
 # take longer to compute than to launch.
 MOST_SECONDS = 80.0
 MOST_RECORDED_SECONDS = 20.0
@@ -36,7 +36,7 @@ class CudaEngine:
     Args:
         precision: ``"exact"`` is float32 without TF32, by PyTorch's kernels; ``"fast"`` is this package's fused kernels in
             half precision with float32 sums, pairs of halves where codes depend on them (docs/gpu.md).
-        device: what records and replays work; by default CUDA, on the model's device.
+        device: records and replays work; by default CUDA on the model's device.
 
     Raises:
         EngineError: if the model is not on a GPU, or ``"fast"`` was asked for without Triton.
@@ -114,7 +114,7 @@ class CudaEngine:
         return (slice(first, first + size) for first in range(0, n_rows, size))
 
     def _sent(self, x: Tensor) -> Tensor:
-        """On the model's device, without waiting for what is still being computed there."""
+        """A copy on the model's device, made without waiting for computations there."""
         device = self.model.device
         if device.type == "cuda" and x.device.type == "cpu":
             x = x.pin_memory()
@@ -134,7 +134,7 @@ class CudaEngine:
 
 
 class _Networks(NamedTuple):
-    """Both directions, short batches from recordings."""
+    """Both directions; short batches are replayed."""
 
     encode: Callable[..., Tensor]
     decode: Callable[..., Tensor]
@@ -180,5 +180,5 @@ def _lengths(lengths: Tensor | None, batch: Tensor) -> Tensor:
 
 
 def _on_host(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Zeros that a GPU can copy to while the program goes on."""
+    """Zeros in pinned memory, so that a GPU can copy to them asynchronously."""
     return torch.zeros(shape, dtype=dtype, pin_memory=torch.cuda.is_available())

@@ -1,4 +1,4 @@
-"""Batches of any shape through few recordings: shapes are rounded up, and what is added is masked.
+"""Batches of any shape from few recordings: shapes are rounded up and the padding is masked.
 
 Shapes: B rows, T steps.
 """
@@ -32,12 +32,12 @@ class _Recorded(NamedTuple):
 
 
 class Replayed:
-    """``compute(rows, lengths, *settings)``, each shape recorded when it comes for the second time.
+    """``compute(rows, lengths, *settings)``, replayed from recordings. A shape is recorded at its second use.
 
     Args:
-        compute: a function of ``rows`` [B, ..., T] and ``lengths`` [B], whose result has B rows, and does not depend on
-            rows or steps that are not real.
-        unit: ``rows`` has a multiple of so many steps.
+        compute: a function of ``rows`` [B, ..., T] and ``lengths`` [B]. Its result has B rows and does not depend on
+            padding.
+        unit: T is a multiple of this.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Replayed:
         self._lock = threading.Lock()
 
     def __call__(self, rows: Tensor, lengths: Tensor, *settings: int) -> Tensor:
-        """A tensor of at least B rows; those past the real ones mean nothing."""
+        """A tensor of at least B rows; the surplus is meaningless."""
         padded = self._padded(rows)
         lengths = F.pad(lengths, (0, len(padded) - len(lengths)), value=self._unit)
         with self._lock:
@@ -69,7 +69,7 @@ class Replayed:
         key = (*(tuple(x.shape) for x in inputs), settings)
         known = key in self._recorded
         recorded = self._recorded.pop(key, None)
-        if not known:  # a shape that comes once is not worth a recording; and kernels are made ready by this
+        if not known:  # one use does not pay for a recording, and this run compiles the kernels
             result = self._device.run(lambda: self._compute(*inputs, *settings))
         else:
             recorded = recorded or self._record(inputs, settings)

@@ -1,4 +1,4 @@
-"""Convolutions as the kernel takes them: weights packed once, everything that follows a convolution fused into it.
+"""Convolutions in the kernel's form: weights packed once, everything that follows a convolution fused into it.
 
 Shapes: B rows, T steps, C channels, channels last.
 """
@@ -35,9 +35,9 @@ class Operand(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What a convolution leaves: the residual stream [B, T, C] in float32, and the next convolution's operand.
+    """The outputs of a convolution: the residual stream [B, T, C] in float32, and the next convolution's operand.
 
-    Each is empty where the convolution was not told to make it.
+    Either is empty if it is not needed.
     """
 
     stream: Tensor
@@ -45,13 +45,13 @@ class Made(NamedTuple):
 
 
 class Convolution:
-    """A convolution, plain or transposed, with what follows it.
+    """A convolution, plain or transposed, with the operations after it.
 
     Args:
         weight: [taps, C, phases * C'], any float type; ``bias``: [C'].
         phases, offset: of a transposed convolution, see :func:`~dacodec.engine.cuda.kernels.convolve`.
-        after: the Snake that makes the next convolution's operand of the outputs.
-        keep: the outputs themselves are needed too, as the residual stream or as a result.
+        after: the Snake that turns the outputs into the next convolution's operand.
+        keep: return the outputs themselves too, as the residual stream or the result.
         precise: operands are pairs of halves.
     """
 
@@ -129,7 +129,7 @@ class Convolution:
 
     @classmethod
     def from_audio(cls, conv: nn.Conv1d, after: Snake, *, precise: bool) -> Convolution:
-        """The first one, of one channel: its taps become channels, see :func:`unfolded`."""
+        """The network's first, with one channel: its taps become channels, see :func:`unfolded`."""
         weight = conv.weight.new_zeros(1, FROM_AUDIO, conv.out_channels)
         weight[0, : conv.kernel_size[0]] = conv.weight[:, 0].T
         return cls(weight, _bias(conv), after=after, keep=True, precise=precise)
@@ -187,7 +187,7 @@ class Convolution:
 
 
 def unfolded(audio: Tensor, kernel: int, precise: bool) -> Operand:
-    """[B, T, 16] of ``audio`` [B, T]: at each step the samples from ``kernel // 2`` before it on, without copies."""
+    """[B, T, 16] of ``audio`` [B, T]: at each step, 16 samples starting ``kernel // 2`` before it. Views, not copies."""
     batch, n_samples = audio.shape
     before = kernel // 2
     padded = Operand.of(torch.nn.functional.pad(audio, (before, FROM_AUDIO)), precise)
@@ -196,7 +196,7 @@ def unfolded(audio: Tensor, kernel: int, precise: bool) -> Operand:
 
 
 def _tile(in_channels: int, columns: int, precise: bool) -> dict[str, int]:
-    """How much of the output a program computes, and how many channels it multiplies at once."""
+    """The size of the tile that a program computes, and how many channels it multiplies at a time."""
     across = min(128, max(16, _power_of_two(columns)))
     along = 128 if across < 128 or not precise else 64
     depth = min(64 if not precise else 32, max(16, _power_of_two(in_channels)))

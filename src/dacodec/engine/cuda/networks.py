@@ -33,7 +33,7 @@ class Unit:
 
 
 class FusedEncoder:
-    """Audio to codes. Operands are pairs of halves: rounding differs from float32's, codes hardly ever do."""
+    """Audio to codes. Operands are pairs of halves, so codes hardly ever differ from float32's."""
 
     PRECISE = True
 
@@ -159,7 +159,7 @@ class FusedDecoder:
 
 
 def _units(units: list[ResidualUnit], after: Snake, precise: bool) -> list[Unit]:
-    """Units in a row; after the last only ``after`` reads the stream."""
+    """Consecutive units. After the last, only ``after`` reads the stream."""
     snakes = [*(unit.snake1 for unit in units[1:]), after]
     last = len(units) - 1
     return [

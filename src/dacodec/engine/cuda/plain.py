@@ -1,6 +1,6 @@
-"""A model's encoder with its quantizer, and its decoder, by PyTorch's own kernels: the exact precision.
+"""The exact precision: a model's encoder with its quantizer, and its decoder, with PyTorch's own kernels.
 
-Functions of tensors alone, without a look at their values, so that they can be recorded.
+They never read a tensor's values on the host, so they can be recorded.
 
 Shapes: B rows, T samples, F frames, K codebooks in use.
 """

@@ -1,9 +1,9 @@
-"""A signal in pieces through a network that takes whole signals: each piece with as much context as its outputs read.
+"""Runs a network for whole signals on a signal in pieces: each piece comes with the context that its outputs need.
 
-Nothing is remembered but the end of the input, at most the receptive field, which is computed again. On a GPU that
-costs less than launching the layers, and every push has the same few shapes.
+The state is the end of the input, at most a receptive field, which is computed again at the next push. On a GPU this
+costs less than launching the layers, and all pushes share a few shapes.
 
-Shapes: B rows that advance together, T inputs. An output is a sample or a frame, as the network makes them.
+Shapes: B rows that advance together, T inputs. Inputs and outputs are samples and frames, or frames and samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Window(NamedTuple):
     """What to compute for a push."""
 
     inputs: Tensor  # [B, ..., T], a multiple of the unit
-    first: int  # of its outputs, and one past the last, those that the push gives
+    first: int  # the outputs that the push returns: first, and one past the last
     last: int
     state: State
 
@@ -36,7 +36,7 @@ class Windows:
         self._down = down
 
     def push(self, x: Tensor, state: State, end: bool) -> Window:
-        """The window that the next inputs ``x`` [B, ..., T] complete."""
+        """The window for the next inputs ``x`` [B, ..., T]."""
         if state is not None:
             tail, (start, made) = state[0], state[1][0].tolist()
             x = torch.cat([tail, x], -1)
@@ -59,13 +59,13 @@ class Windows:
         return max(0, self._chain.output_length(n)) if n else 0
 
     def _ready(self, n: int) -> int:
-        """Outputs that read none but the first ``n`` inputs."""
+        """How many outputs depend on the first ``n`` inputs only."""
         if self._down:
             return max(0, (n - 1 - self._last_of_first) // self._hop + 1)
         return max(0, n * self._hop - self._lag)
 
     def _first_input(self, output: int) -> int:
-        """Where the window of later outputs begins: no later than what they read, at a frame's first sample."""
+        """The first input that ``output`` and later ones need, rounded down to a frame's first sample."""
         first = max(0, self._chain.inputs_of(output, output)[0])
         return first // self._hop * self._hop if self._down else first
 
@@ -75,7 +75,7 @@ class Windows:
 
     @cached_property
     def _lag(self) -> int:
-        """Samples by which the decoder's output stays behind its input, in frames of ``hop`` samples."""
+        """How many samples the decoder's output lags behind its input."""
         n = 2 + self._chain.inputs_of(0, self._hop)[1]
         sample = n * self._hop
         while self._chain.inputs_of(sample - 1, sample - 1)[1] >= n:
