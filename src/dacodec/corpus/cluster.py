@@ -1,32 +1,30 @@
-"""The Ray runner: tasks of Ray Data prepare jobs, and a pool of actors, each with a model, does them.
+"""The Ray runner: tasks prepare jobs, and actors with a model each do them.
 
-Ray redoes reading that is lost with a node or a worker. Jobs that are lost with an actor are done again, and in the end
-item by item; what is lost each time is given up.
-Only this module imports Ray: ``pip install dacodec[ray]``.
+One loop in the driver gives out the work, so what a lost worker or node was doing is known and done again. An item that is
+lost three times is given up. (Ray Data's pool of actors hung when actors died: docs/log.md.) Only this module imports Ray:
+``pip install dacodec[ray]``.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import Any
 
 from dacodec.corpus.jobs import Run, Work
 from dacodec.errors import DacodecError, EngineError, InstallationError
 
-# CPUs that a task or an actor reserves. One of each fits on one CPU, and neither kind can fill a node of fewer than a thousand
-# CPUs. Two actors with a whole CPU each would fill a node of two: no reading task could ever start.
+# CPUs that a task or an actor reserves. One of each fits on one CPU. Two actors with a whole CPU each would fill a node of
+# two: no reading task could ever start.
 _HEAVY, _LIGHT = 0.999, 0.001
 
-_JOBS_PER_ACTOR = 256  # given to Ray at a time, so that the driver does not hold the whole corpus
-_JOBS_IN_FLIGHT = 2  # per actor: one is coded, one waits
-_RETRIES = 2  # by Ray itself, of reading
+_JOBS_AHEAD = 2  # per actor, read or being read: bounds the memory
+_TRIES = 3  # of an item whose worker dies
 _SCHEDULING_SECONDS = 120.0
 
 
@@ -40,7 +38,7 @@ def ray_run(address: str | None, device: str, scheduling_seconds: float = _SCHED
         InstallationError: if Ray is not installed.
     """
     try:
-        import ray.data  # noqa: F401
+        import ray  # noqa: F401
     except ImportError as error:
         raise InstallationError(f"the Ray runner needs Ray ({error}): pip install dacodec[ray]") from error
     return lambda work, jobs: _run(work, jobs, address, device, scheduling_seconds)
@@ -51,108 +49,183 @@ def _run(
 ) -> Iterator[list[Any]]:
     from ray.exceptions import RayError
 
-    source = iter(jobs)
     with _connected(address):
         try:
-            pool = _pool(work, device, scheduling_seconds)
-            while window := list(islice(source, pool.n_actors * _JOBS_PER_ACTOR)):
-                yield from pool.results(window)
+            crew = _crew(work, device, scheduling_seconds)
+            try:
+                yield from crew.results(iter(jobs))
+            finally:
+                crew.dismiss()
         except RayError as error:
             raise EngineError(f"Ray could not do the work: {_first_line(error)}") from error
 
 
-@dataclass(frozen=True)
-class _Pool:
-    """How many actors there are, and the options of reading tasks and of actors."""
+@dataclass
+class _Job:
+    items: Sequence[Any]
+    tries: int = 0
+    prepared: Any = None  # Ray's reference
+
+
+@dataclass
+class _Crew:
+    """Actors, and the jobs that are waiting, being read, read and being done.
+
+    Args:
+        size: how many actors there are to be. A lost one is replaced as soon as there is room.
+        reading, coding: Ray's options for tasks and actors.
+    """
 
     work: Work
-    n_actors: int
+    size: int
     reading: dict[str, Any]
     coding: dict[str, Any]
+    scheduling_seconds: float
+    _again: deque[_Job] = field(default_factory=deque)
+    _read: deque[_Job] = field(default_factory=deque)
+    _idle: list[Any] = field(default_factory=list)
+    # By the reference that Ray gives for what is awaited.
+    _being_read: dict[Any, _Job] = field(default_factory=dict)
+    _starting: dict[Any, Any] = field(default_factory=dict)
+    _being_done: dict[Any, tuple[Any, _Job]] = field(default_factory=dict)
+    _failed_starts: int = 0
+    _alive_at: float = field(default_factory=time.monotonic)
 
-    def results(self, jobs: Sequence[Sequence[Any]]) -> Iterator[list[Any]]:
+    def results(self, jobs: Iterator[Sequence[Any]]) -> Iterator[list[Any]]:
         """The results of all ``jobs``, in any order."""
-        missing = dict(enumerate(jobs))
-        error, n_before = None, len(jobs) + 1
-        while missing and len(missing) < n_before:  # a node that is lost may cost a pass
-            n_before = len(missing)
-            error = yield from self._done(missing)
-        if len(missing) == len(jobs) > 1:
-            why = "is dacodec installed on all nodes?" if error is None else _first_line(error)
-            raise EngineError(f"no job came back from Ray: {why}") from error
-        alone: dict[int, Sequence[Any]] = dict(enumerate([item] for job in missing.values() for item in job))
-        yield from self._done(alone)
-        for [item] in alone.values():
-            yield [self.work.lost(item, "its Ray worker died or failed each time")]
-
-    def _done(self, missing: dict[int, Sequence[Any]]) -> Generator[list[Any], None, Exception | None]:
-        """Results of the jobs that come back, which are removed from ``missing``. Returns what ended the pass early."""
-        from ray.exceptions import RayError
-
-        if not missing:
-            return None
-        try:
-            for row in self._dataset(missing).iter_rows():
-                results = pickle.loads(row["results"])
-                if isinstance(results, DacodecError):
-                    raise results
-                del missing[row["number"]]
-                yield results
-        except RayError as error:  # as of an actor whose node died before it started
-            return error
-        return None
-
-    def _dataset(self, jobs: dict[int, Sequence[Any]]) -> Any:
         import ray
 
-        rows = [{"number": number, "job": pickle.dumps(job)} for number, job in jobs.items()]
-        compute = ray.data.ActorPoolStrategy(
-            min_size=1,
-            initial_size=self.n_actors,
-            max_size=self.n_actors,
-            max_tasks_in_flight_per_actor=_JOBS_IN_FLIGHT,
-        )
-        with _settings():
-            return (
-                ray.data.from_items(rows, override_num_blocks=len(rows))
-                .map(_prepared, fn_args=(self.work.prepare,), max_retries=_RETRIES, **self.reading)
-                .map_batches(
-                    _Coder,
-                    fn_constructor_args=(self.work,),
-                    batch_size=1,
-                    compute=compute,
-                    max_restarts=0,  # a dead one would wait for room that may not come, and its jobs with it
-                    **self.coding,
-                )
-            )
+        while self._give_out(jobs):
+            awaited = [*self._being_read, *self._starting, *self._being_done]
+            done, _ = ray.wait(awaited, timeout=1.0)
+            for reference in done:
+                if reference in self._being_read:
+                    self._read.append(self._being_read.pop(reference))
+                elif reference in self._starting:
+                    self._started(reference)
+                else:
+                    yield from self._finished(reference)
+            self._check_alive()
+
+    def dismiss(self) -> None:
+        import ray
+
+        for actor in [
+            *self._idle,
+            *self._starting.values(),
+            *(actor for actor, _ in self._being_done.values()),
+        ]:
+            ray.kill(actor)
+
+    def _give_out(self, jobs: Iterator[Sequence[Any]]) -> bool:
+        """Start what can start; whether there is anything left to do."""
+        import ray
+
+        while len(self._being_read) + len(self._read) < _JOBS_AHEAD * self.size:
+            job = self._again.popleft() if self._again else _next_job(jobs)
+            if job is None:
+                break
+            task = ray.remote(_prepared).options(**self.reading)
+            job.prepared = task.remote(self.work, job.items)
+            self._being_read[job.prepared] = job
+        while self._read and self._idle:
+            actor, job = self._idle.pop(), self._read.popleft()
+            self._being_done[actor.do.remote(job.prepared)] = actor, job
+        if not (self._being_read or self._read or self._being_done):
+            return False
+        for _ in range(self.size - len(self._idle) - len(self._starting) - len(self._being_done)):
+            actor = ray.remote(_Coder).options(**self.coding).remote(self.work)
+            self._starting[actor.failure.remote()] = actor
+        return True
+
+    def _started(self, reference: Any) -> None:
+        import ray
+        from ray.exceptions import RayError
+
+        actor = self._starting.pop(reference)
+        try:
+            failure = ray.get(reference)
+        except RayError as error:  # as when its node was lost
+            self._failed_starts += 1
+            if self._failed_starts > _TRIES * self.size:
+                raise EngineError(
+                    f"no worker could start on the Ray cluster: {_first_line(error)} (is dacodec installed on all nodes?)"
+                ) from error
+            return
+        if failure is not None:
+            raise failure
+        self._failed_starts = 0
+        self._idle.append(actor)
+
+    def _finished(self, reference: Any) -> Iterator[list[Any]]:
+        import ray
+        from ray.exceptions import RayActorError, RayError
+
+        actor, job = self._being_done.pop(reference)
+        job.prepared = None
+        try:
+            results = ray.get(reference)
+        except RayActorError:
+            yield from self._lost(job)
+            return
+        except RayError:  # what was read is lost, the actor is not
+            self._idle.append(actor)
+            yield from self._lost(job)
+            return
+        self._idle.append(actor)
+        if isinstance(results, DacodecError):
+            raise results
+        yield results
+
+    def _lost(self, job: _Job) -> Iterator[list[Any]]:
+        """Each item is tried again alone, so that one that kills its worker does not take others with it."""
+        tries = job.tries + 1
+        if len(job.items) == 1 and tries >= _TRIES:
+            yield [self.work.lost(job.items[0], "its Ray worker died or failed each time")]
+            return
+        self._again.extend(_Job([item], tries) for item in job.items)
+
+    def _check_alive(self) -> None:
+        """Raise EngineError if there has been no actor, and no room for one, for too long."""
+        if self._idle or self._being_done:
+            self._alive_at = time.monotonic()
+        elif time.monotonic() - self._alive_at > self.scheduling_seconds:
+            raise _no_room("CPU" if "num_gpus" not in self.coding else "GPU", self.scheduling_seconds)
 
 
-def _prepared(row: dict[str, Any], prepare: Callable[[Any], Any]) -> dict[str, Any]:
-    return {"number": row["number"], "prepared": pickle.dumps(prepare(pickle.loads(row["job"])), 5)}
+def _next_job(jobs: Iterator[Sequence[Any]]) -> _Job | None:
+    items = next(jobs, None)
+    return None if items is None else _Job(items)
+
+
+def _prepared(work: Work, items: Sequence[Any]) -> bytes:
+    """As bytes: arrays in Ray's shared memory cannot be written to."""
+    return pickle.dumps(work.prepare(items), 5)
 
 
 class _Coder:
     """An actor with a model. Errors that any job would meet are returned, for the driver to raise."""
 
-    _do: Callable[[Any], Any]
-
     def __init__(self, work: Work) -> None:
+        self._failure: DacodecError | None = None
         try:
             self._do = work.start()
         except DacodecError as error:
-            failure = error
-            self._do = lambda _: failure
+            self._failure = error
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def failure(self) -> DacodecError | None:
+        """Why the model could not be loaded."""
+        return self._failure
+
+    def do(self, prepared: bytes) -> Any:
         try:
-            results = self._do(pickle.loads(batch["prepared"][0]))
+            return self._do(pickle.loads(prepared))
         except DacodecError as error:
-            results = error
-        return {"number": batch["number"], "results": [pickle.dumps(results, 5)]}
+            return error
 
 
-def _pool(work: Work, device: str, scheduling_seconds: float) -> _Pool:
-    """A pool as large as the cluster has room for now.
+def _crew(work: Work, device: str, scheduling_seconds: float) -> _Crew:
+    """As many actors as the cluster has room for now.
 
     Raises:
         EngineError: if it has none within ``scheduling_seconds``.
@@ -166,15 +239,21 @@ def _pool(work: Work, device: str, scheduling_seconds: float) -> _Pool:
     ready, _ = ray.wait([probe], timeout=scheduling_seconds)
     if not ready:
         ray.cancel(probe)
-        raise EngineError(
-            f"no node of the Ray cluster had a free {kind} within {scheduling_seconds:g} s: it has "
-            f"{ray.cluster_resources().get(kind, 0):g}, free are {ray.available_resources().get(kind, 0):g}; "
-            "end other work there, or give the cluster more nodes"
-        )
-    n_actors = max(1, int(free))
+        raise _no_room(kind, scheduling_seconds)
+    reading, coding = {"num_cpus": _LIGHT}, {"num_cpus": _HEAVY}
     if on_gpu:
-        return _Pool(work, n_actors, {"num_cpus": _HEAVY}, {"num_cpus": _LIGHT, "num_gpus": 1.0})
-    return _Pool(work, n_actors, {"num_cpus": _LIGHT, "concurrency": n_actors}, {"num_cpus": _HEAVY})
+        reading, coding = {"num_cpus": _HEAVY}, {"num_cpus": _LIGHT, "num_gpus": 1.0}
+    return _Crew(work, max(1, int(free)), reading, coding, scheduling_seconds)
+
+
+def _no_room(kind: str, seconds: float) -> EngineError:
+    import ray
+
+    return EngineError(
+        f"no node of the Ray cluster had a free {kind} within {seconds:g} s: it has "
+        f"{ray.cluster_resources().get(kind, 0):g}, free are {ray.available_resources().get(kind, 0):g}; "
+        "end other work there, or give the cluster more nodes"
+    )
 
 
 def _nothing() -> None:
@@ -200,24 +279,6 @@ def _connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def _settings() -> Iterator[None]:
-    """Ray Data's settings for data sets that are made in the block: blocks that fail are left out."""
-    import ray
-
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    context = ray.data.DataContext.get_current()
-    before = context.copy()
-    context.max_errored_blocks = -1
-    context.enable_progress_bars = False
-    try:
-        with warnings.catch_warnings():  # Ray 2.60 deprecates how retries are set, and has no other way yet
-            warnings.simplefilter("ignore", DeprecationWarning)
-            yield
-    finally:
-        ray.data.DataContext._set_current(before)
 
 
 def _first_line(error: BaseException) -> str:
