@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -13,6 +12,7 @@ from dacodec.audio import Samples
 from dacodec.codec.live import DecoderState, StreamDecoder
 from dacodec.errors import RowError
 from dacodec.tokens import BadId, Layout, Undelay, UndelayState
+from dacodec.tokens.rows import row_from_json
 
 _READ_BYTES = 1 << 16
 _LINE_BYTES = 1 << 16
@@ -51,13 +51,10 @@ def _json_rows(file: BinaryIO) -> Iterator[Any]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, list):
-            yield RowError("not a list of ids in JSON, such as [1, 2, 3] on a line of its own", n_rows)
+            yield [row_from_json(line, n_rows)]
+        except RowError as error:
+            yield error
             return
-        yield [row]
         n_rows += 1
 
 
@@ -76,12 +73,7 @@ class Listener:
         if isinstance(rows, RowError):
             self.error = rows
             return np.zeros((1, 0), np.float32)
-        try:
-            codes, state, bad = self._undelay.push(rows, self._rows)
-        except RowError as error:
-            self.error = error
-            n_right = 0 if error.row is None else error.row - self._rows.n_rows
-            codes, state, bad = self._undelay.push(rows[:n_right], self._rows)
+        (codes, state, bad), self.error = self._undelay.push_right(rows, self._rows)
         self._rows = state
         self.bad += bad
         if not codes.shape[1]:

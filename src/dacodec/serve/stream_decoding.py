@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -35,6 +34,7 @@ from dacodec.serve.recordings import check_size
 from dacodec.serve.service import Service
 from dacodec.serve.worker import Kind, Worker
 from dacodec.tokens import BadId, Undelay, UndelayState, find_layout
+from dacodec.tokens.rows import row_from_json
 
 _MOST_BAD = 100  # ids that are listed at the end
 
@@ -215,13 +215,9 @@ class _RowsDecoder(Stream):
         return self._decoding.facts(1, self._layout.n_codebooks) | {"delay_rows": self._layout.max_delay}
 
     async def push(self, message: bytes | str) -> AsyncIterator[Answer]:
-        rows, error = self._parsed(message)
-        try:
-            codes, state, bad = self._undelay.push(rows, self._rows)
-        except RowError as wrong:
-            error = wrong
-            n_good = 0 if wrong.row is None else wrong.row - self._rows.n_rows
-            codes, state, bad = self._undelay.push(rows[:n_good], self._rows)
+        rows, unparsed = self._parsed(message)
+        (codes, state, bad), error = self._undelay.push_right(rows, self._rows)
+        error = error or unparsed  # the first wrong row's
         self._rows = state
         self._n_bad += len(bad)
         self._bad += bad[: _MOST_BAD - len(self._bad)]
@@ -248,11 +244,7 @@ class _RowsDecoder(Stream):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            if not isinstance(row, list):
-                what = "not a JSON list of ids on a line of its own, such as [1, 2, 3]"
-                return rows, RowError(what, self._rows.n_rows + len(rows))
-            rows.append(row)
+                rows.append(row_from_json(line, self._rows.n_rows + len(rows)))
+            except RowError as error:
+                return rows, error
         return rows, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,21 @@ def as_rows(rows: Any, layout: Layout, n_before: int) -> Ids:
     if array.size and array.dtype.kind not in "iu":
         raise RowError(f"ids must be integers, got {array.dtype}: logits become ids by argmax", n_before)
     return array.astype(np.int64)
+
+
+def row_from_json(line: str | bytes, number: int) -> list[Any]:
+    """The row in a line of JSON.
+
+    Raises:
+        RowError: for ``number``, if the line is not a list.
+    """
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, list):
+        raise RowError("not a list of ids in JSON, such as [1, 2, 3] on a line of its own", number)
+    return row
 
 
 def _from_list(rows: Any, layout: Layout, n_before: int) -> NDArray[Any]:
