@@ -3,7 +3,7 @@
 // Everything comes from this module's own folder. A page needs two lines:
 //   <script type="module" src="player/dacz-audio.mjs"></script>
 //   <dacz-audio src="recording.dacz"></dacz-audio>
-// Events: "ready", "ended", "error" (its `detail` is { message, offset }). Methods: play(), pause(), seek(seconds), load(bytes).
+// Events: "ready", "ended", "error" (its `detail` is { message, offset }). Methods: play(), pause(), seek(seconds), load(file or address).
 
 import { Playback } from "./playback.mjs";
 import { Spectrogram } from "./spectrogram.mjs";
@@ -76,7 +76,7 @@ class DaczAudio extends HTMLElement {
   }
 
   attributeChangedCallback(_, before, src) {
-    if (src && src !== before) this.fetch(src);
+    if (src && src !== before) this.load(src);
   }
 
   disconnectedCallback() {
@@ -85,19 +85,8 @@ class DaczAudio extends HTMLElement {
     this.worker = this.playback = null;
   }
 
-  async fetch(src) {
-    this.say("Fetching");
-    try {
-      const answer = await fetch(src);
-      if (!answer.ok) throw new Error(`${src} could not be fetched: ${answer.status} ${answer.statusText}`);
-      this.load(new Uint8Array(await answer.arrayBuffer()));
-    } catch (error) {
-      this.fail({ message: error.message, offset: null });
-    }
-  }
-
-  // A whole file (Uint8Array).
-  load(bytes) {
+  // A whole file (Uint8Array or Blob) or its address.
+  load(what) {
     this.pause();
     this.playback?.close();
     this.facts = this.playback = null;
@@ -111,7 +100,8 @@ class DaczAudio extends HTMLElement {
     this.show();
     this.worker ??= this.startWorker();
     this.say("Reading");
-    this.worker.postMessage({ open: bytes });
+    const isAddress = typeof what === "string";
+    this.worker.postMessage({ open: isAddress ? new URL(what, document.baseURI).href : new Blob([what]) });
   }
 
   startWorker() {

@@ -3,7 +3,9 @@
 import { Network } from "./network.mjs";
 import { Resampler, resampledLength } from "./resampler.mjs";
 
-const FADE_FRAMES = 4; // lost frames until silence, as in dacodec
+// As in dacodec: lost frames until silence, and the filter that removes what a decoder invents where codes repeat.
+const FADE_FRAMES = 4;
+const SOFT = [1, 8, 28, 56, 70, 56, 28, 8, 1].map((n) => n / 256);
 const PIECE_FRAMES = 48;
 const FIRST_FRAMES = 24; // so that the first sound comes soon
 
@@ -35,20 +37,22 @@ export async function* decode(recording, { network }, second = 0, nCodebooks = r
   const firstInput = Math.max(0, Math.floor((given * modelSamplingRate) / samplingRate) - resampler.reach - 1);
   const firstFrame = Math.max(0, Math.floor(firstInput / hopLength) - network.head.halo);
   const nModel = resampledLength(recording.nSamples, samplingRate, modelSamplingRate);
-  const envelope = new Envelope(hopLength, firstFrame);
+  const envelopes = Array.from({ length: channels }, () => new Envelope(hopLength, firstFrame));
   // Audio at the model's rate that is still needed, per channel, from sample `origin` on.
   let origin = firstFrame * hopLength, held = Array.from({ length: channels }, () => new Float32Array(0));
   const states = held.map(() => network.start());
   try {
     for (let frame = firstFrame; given < recording.nSamples; ) {
       const n = Math.min(frame === firstFrame ? FIRST_FRAMES : PIECE_FRAMES, Math.max(1, recording.nFrames - frame));
+      await recording.prepare(frame, n);
       const { codes, lost } = recording.frames(frame, n, nCodebooks);
       frame += n;
-      envelope.add(lost);
+      for (const one of envelopes) one.add(lost);
       const isEnd = frame >= recording.nFrames, at = origin + held[0].length;
       held = held.map((before, c) => {
         const own = codes.subarray(c * nCodebooks * n, (c + 1) * nCodebooks * n);
-        return joined(before, envelope.apply(network.push(states[c], own, n, isEnd), at)).subarray(0, nModel - origin);
+        const audio = envelopes[c].apply(network.push(states[c], own, n, isEnd), at);
+        return joined(before, audio).subarray(0, nModel - origin);
       });
       const until = origin + held[0].length;
       // An output needs `reach` inputs on both sides, but at the end, which zeros follow.
@@ -85,13 +89,14 @@ function asGiven(channels, header) {
   return channels.map((some) => some.map((x) => x / header.gain));
 }
 
-// Fades lost frames out and the next ones in, over the boundaries of frames.
+// Fades lost frames of a channel out, through a low-pass filter, and the next ones in, over the boundaries of frames.
 class Envelope {
   constructor(hop, firstFrame) {
     this.hop = hop;
     this.gains = new Map(); // of frames whose gain is not 1
     this.next = firstFrame;
     this.last = 1;
+    this.past = new Float32Array(SOFT.length - 1);
   }
 
   add(lost) {
@@ -102,13 +107,20 @@ class Envelope {
     }
   }
 
+  // The next samples, the first of which has the number `at`.
   apply(samples, at) {
+    const line = joined(this.past, samples);
+    this.past = line.slice(samples.length);
     if (!this.gains.size) return samples;
     const gain = (frame) => this.gains.get(frame) ?? 1;
     const before = (frame) => Math.min(gain(frame - 1), gain(frame)); // at the frame's beginning
     return samples.map((x, i) => {
       const frame = Math.floor((at + i) / this.hop), part = ((at + i) % this.hop) / this.hop;
-      return x * ((1 - part) * before(frame) + part * before(frame + 1));
+      const [a, b] = [before(frame), before(frame + 1)];
+      if (a === 1 && b === 1) return x;
+      const soft = (1 - part) * (a < 1) + part * (b < 1);
+      const smooth = SOFT.reduce((sum, weight, j) => sum + weight * line[i + j], 0);
+      return ((1 - part) * a + part * b) * ((1 - soft) * x + soft * smooth);
     });
   }
 }

@@ -3,15 +3,15 @@
 const player = document.querySelector("dacz-audio");
 const file = document.querySelector("#file");
 
-async function open(chosen) {
-  if (chosen) player.load(new Uint8Array(await chosen.arrayBuffer()));
+function open(chosen) {
+  if (chosen) player.load(chosen);
 }
 
 file.onchange = () => open(file.files[0]);
 document.querySelector("#open").onsubmit = (event) => {
   event.preventDefault();
   const url = document.querySelector("#url").value.trim();
-  if (url) player.fetch(url);
+  if (url) player.load(url);
 };
 document.ondragover = (event) => {
   event.preventDefault();

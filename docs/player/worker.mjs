@@ -1,13 +1,15 @@
-// Reads and decodes recordings away from the page. In: { open: bytes }, { play: seconds, nCodebooks, run }, { ahead: seconds }.
+// Reads and decodes recordings away from the page. In: { open: a Blob or an address }, { play: seconds, nCodebooks, run }, { ahead: seconds }.
 // Out: { opened }, { audio }, { ended }, { damage }, { failed }.
 
 import { Model, decode } from "./decoder.mjs";
 import { Recording } from "./recording.mjs";
+import { blobSource, urlSource } from "./sources.mjs";
 
 const AHEAD_SECONDS = 20; // decoded before they are heard
 const models = new Map();
 let recording = null;
 let model = null;
+let newest = 0; // the last that was opened; answers about others are late
 let run = 0; // the newest play; older ones end
 let heard = 0; // seconds
 let known = null; // { fingerprint: folder }
@@ -27,16 +29,18 @@ async function modelOf(header) {
   return models.get(fingerprint);
 }
 
-async function open(bytes) {
+async function open(what) {
   recording = model = null;
   run++;
-  const opened = new Recording(bytes);
+  const id = ++newest;
+  const opened = await Recording.open(typeof what === "string" ? await urlSource(what) : blobSource(what));
+  if (id !== newest) return;
   const { header } = opened;
   const facts = {
     seconds: opened.seconds,
     nSamples: opened.nSamples,
     kbps: opened.kbps,
-    bytes: bytes.length,
+    bytes: opened.source.size,
     model: header.modelName,
     samplingRate: header.samplingRate,
     channels: header.channels,
@@ -46,22 +50,34 @@ async function open(bytes) {
     damage: opened.damage,
   };
   postMessage({ opened: facts });
-  model = await modelOf(header);
+  const itsModel = await modelOf(header);
+  if (id !== newest) return;
+  model = itsModel;
   opened.setPrior(model.prior);
   recording = opened;
   postMessage({ ready: true });
   verify(opened);
 }
 
-// Reads the codes of all packets, a few at a time, so that what is wrong with them shows.
+// Reads the codes of all packets, a few at a time, so that what is wrong with them shows. What comes from a server is only
+// read where it is played.
 async function verify(opened) {
-  const told = opened.damage.length;
-  for (let i = 0; i < opened.packets.length; i++) {
-    if (recording !== opened) return;
-    opened.codesOf(opened.packets[i]);
-    if (i % 4 === 3) await new Promise((next) => setTimeout(next));
+  let told = opened.damage.length;
+  const tell = () => {
+    if (opened.damage.length > told) postMessage({ damage: opened.damage });
+    told = opened.damage.length;
+  };
+  for (const section of opened.source.isLocal ? opened.sections : []) {
+    await opened.load(section);
+    for (let i = 0; i < section.packets.length; i++) {
+      if (recording !== opened) return;
+      opened.codesOf(section.packets[i]);
+      if (i % 4 === 3) await new Promise((next) => setTimeout(next));
+    }
+    tell();
   }
-  if (opened.damage.length > told) postMessage({ damage: opened.damage });
+  if (opened.source.isLocal) opened.checkIndex();
+  tell();
   postMessage({ verified: true });
 }
 
@@ -69,8 +85,10 @@ async function play(seconds, nCodebooks, id) {
   run = id;
   heard = seconds;
   if (!recording) return;
+  const told = recording.damage.length;
   for await (const { start, channels } of decode(recording, model, seconds, nCodebooks)) {
     if (run !== id) return;
+    if (recording.damage.length > told) postMessage({ damage: recording.damage });
     postMessage({ audio: { id, start, channels } }, channels.map((some) => some.buffer));
     const until = (start + channels[0].length) / recording.header.samplingRate;
     do await new Promise((next) => setTimeout(next, until - heard > AHEAD_SECONDS ? 50 : 0));

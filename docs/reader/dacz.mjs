@@ -39,17 +39,22 @@ export function crc16(bytes) {
   return crc;
 }
 
-// A whole file in memory, read from front to back.
+// A file in memory, or the part of one that begins at byte `start`, read from front to back. Offsets count from the
+// beginning of the file.
 export class Input {
-  constructor(bytes) {
+  constructor(bytes, start = 0) {
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.offset = 0;
+    this.start = this.offset = start;
+    this.end = start + bytes.length;
+  }
+  part(from, to) {
+    return this.bytes.subarray(from - this.start, to - this.start);
   }
   take(n) {
-    need(this.offset + n <= this.bytes.length, "the file is truncated", this.bytes.length);
+    need(this.offset + n <= this.end, "the file is truncated", this.end);
     this.offset += n;
-    return this.bytes.subarray(this.offset - n, this.offset);
+    return this.part(this.offset - n, this.offset);
   }
   u8() {
     return this.take(1)[0];
@@ -214,7 +219,7 @@ function readBlock(input, header) {
   block.body = input.take(bodyLength(block));
   const end = input.offset;
   const crc = input.number(4);
-  block.isSound = () => crc32(input.bytes.subarray(start, end)) === crc;
+  block.isSound = () => crc32(input.part(start, end)) === crc;
   block.length = end + 4 - start;
   return block;
 }
@@ -416,61 +421,67 @@ export function readFile(bytes, priorBytes) {
 
 // The packets and the end mark of a file whose header was read, checked but for the codes in them.
 export function* blocksOf(input, header) {
-  const entries = [];
-  let distance = Math.ceil((10 * header.modelSamplingRate) / header.hopLength);
+  const entries = new IndexEntries(header);
   let nFrames = 0;
   let indexLength = 0;
   for (;;) {
     const block = readBlock(input, header);
-    const isPacket = block.kind === PACKET || block.kind === CODED;
-    need(!isPacket || block.nCodebooks === header.nCodebooks, "n_codebooks", block.start + 3);
-    need(block.firstFrame === nFrames, "first_frame", block.start + 6);
+    checkPlace(block, header, nFrames);
     need(!indexLength || block.kind === END, "something but the end mark follows the index", block.start + 2);
     need(block.isSound(), "a damaged block", block.start);
     if (block.kind === END) {
       block.nSamples = readEnd(block, header, nFrames, indexLength);
-      need(input.offset === input.bytes.length, "something follows the end mark", input.offset);
+      need(input.offset === input.end, "something follows the end mark", input.offset);
       yield block;
       return;
     }
     if (block.kind === INDEX) {
-      checkIndex(block, entries);
+      entries.check(block);
       indexLength = block.length;
       continue;
     }
-    const last = entries[entries.length - 1];
-    if (!last || block.firstFrame >= last[0] + distance) {
-      if (entries.length === 65535) {
-        for (let i = 1; i < entries.length; i++) entries.splice(i, 1);
-        distance *= 2;
-      }
-      const previous = entries[entries.length - 1];
-      if (!previous || block.firstFrame >= previous[0] + distance) entries.push([block.firstFrame, block.start]);
-    }
+    entries.add(block);
     yield block;
     nFrames += block.nFrames;
     need(nFrames < 2 ** 32, "too many frames", block.start + 4);
   }
 }
 
+// The packets of a part of a file from the one with frame `nFrames` on, checked but for the codes in them.
+export function* packetsOf(input, header, nFrames) {
+  while (input.offset < input.end) {
+    const block = readBlock(input, header);
+    need(isPacket(block), "not a packet", block.start + 2);
+    checkPlace(block, header, nFrames);
+    need(block.isSound(), "a damaged block", block.start);
+    yield block;
+    nFrames += block.nFrames;
+  }
+}
+
+const isPacket = ({ kind }) => kind === PACKET || kind === CODED;
+
+function checkPlace(block, header, nFrames) {
+  need(!isPacket(block) || block.nCodebooks === header.nCodebooks, "n_codebooks", block.start + 3);
+  need(block.firstFrame === nFrames, "first_frame", block.start + 6);
+}
+
 // What damage left of a file whose header is sound: its packets in order, and an end mark if there is one. Rules: "Damage"
-// in docs/format.md. Places that only look like blocks, each as long as a whole packet, could be made to take for ever: what is
+// in docs/format.md. Of a part of a file, from the packet with frame `nFrames` on, up to frame `most`. Places that only look like blocks, each as long as a whole packet, could be made to take for ever: what is
 // spent on them is bounded by the file's length.
-export function* soundBlocksOf(input, header) {
-  const { samplingRate, modelSamplingRate, hopLength, nSamples } = header;
-  const bytes = input.bytes;
-  const most = nSamples === null ? Infinity : Math.ceil((nSamples * modelSamplingRate) / (samplingRate * hopLength)) + 1;
-  let nFrames = 0;
+export function* soundBlocksOf(input, header, nFrames = 0, most = framesPromised(header)) {
+  const { samplingRate, modelSamplingRate, hopLength } = header;
   let end = input.offset; // of the last sound block
-  const work = { left: 2 ** 22 + 32 * bytes.length }; // bytes
-  while (input.offset < bytes.length) {
+  const work = { left: 2 ** 22 + 32 * input.bytes.length }; // bytes
+  while (input.offset < input.end) {
     const start = input.offset;
     const block = trySound(input, header, work);
     if (!block) {
-      let next = bytes.indexOf(0xda, start + 1);
+      const { bytes } = input;
+      let next = bytes.indexOf(0xda, start + 1 - input.start);
       while (next >= 0 && bytes[next + 1] !== 0xc5) next = bytes.indexOf(0xda, next + 1);
       if (next < 0) return;
-      input.offset = next;
+      input.offset = input.start + next;
       continue;
     }
     if (block.kind === INDEX || (block.kind !== END && block.nCodebooks !== header.nCodebooks)) continue;
@@ -487,6 +498,10 @@ export function* soundBlocksOf(input, header) {
     nFrames = block.firstFrame + block.nFrames;
     end = input.offset;
   }
+}
+
+function framesPromised({ samplingRate, modelSamplingRate, hopLength, nSamples }) {
+  return nSamples === null ? Infinity : Math.ceil((nSamples * modelSamplingRate) / (samplingRate * hopLength)) + 1;
 }
 
 function believable(gap, passedOver, frames, most) {
@@ -507,13 +522,55 @@ function trySound(input, header, work) {
   return null;
 }
 
-function checkIndex(block, entries) {
+// Index
+
+// The entries that a file's packets need: the first packet of every 10 s, fewer in a file of over a week.
+export class IndexEntries {
+  constructor(header) {
+    this.distance = Math.ceil((10 * header.modelSamplingRate) / header.hopLength);
+    this.entries = [];
+  }
+  add({ firstFrame, start }) {
+    const { entries } = this;
+    if (entries.length && firstFrame < entries.at(-1).firstFrame + this.distance) return;
+    if (entries.length === 65535) {
+      this.entries = entries.filter((_, i) => i % 2 === 0);
+      this.distance *= 2;
+      this.add({ firstFrame, start });
+    } else {
+      entries.push({ firstFrame, start });
+    }
+  }
+  check(block) {
+    const found = readEntries(block);
+    const isRight = ({ firstFrame, start }, i) => found[i]?.firstFrame === firstFrame && found[i].start === start;
+    need(found.length === this.entries.length && this.entries.every(isRight), "an index that is wrong", block.bodyStart);
+  }
+}
+
+function readEntries(block) {
   const body = new Input(block.body);
-  const isRight = entries.every(
-    ([frame, offset]) =>
-      body.offset < block.body.length && body.number(4) === frame && body.big() === BigInt(offset),
-  );
-  need(isRight && body.offset === block.body.length, "an index that is wrong", block.bodyStart);
+  return Array.from({ length: block.nFrames }, () => ({ firstFrame: body.number(4), start: Number(body.big()) }));
+}
+
+export const END_BYTES = 28;
+
+// How long the index of a file is, from the last END_BYTES of it; 0 for none.
+export function readIndexLength(input, header) {
+  const block = readBlock(input, header);
+  need(block.kind === END && block.isSound(), "not the end mark", block.start);
+  return new DataView(block.body.buffer, block.body.byteOffset).getUint32(8, true);
+}
+
+// The index and the end mark of a file, which `input` begins with: { entries, block, nFrames, nSamples }.
+export function readIndex(input, header) {
+  const block = readBlock(input, header);
+  need(block.kind === INDEX && block.isSound(), "not the index", block.start);
+  const end = readBlock(input, header);
+  need(end.kind === END && end.isSound(), "not the end mark", end.start);
+  need(block.firstFrame === end.firstFrame, "first_frame", end.start + 6);
+  const nSamples = readEnd(end, header, end.firstFrame, block.length);
+  return { entries: readEntries(block), block, nFrames: end.firstFrame, nSamples };
 }
 
 function readEnd(block, header, nFrames, indexLength) {

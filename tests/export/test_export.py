@@ -1,9 +1,11 @@
 """Exported files, run by ONNX Runtime and by torch.export, beside the model."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -172,7 +174,7 @@ def test_half_rounds_other_models(tmp_path):
 
 
 def test_the_readme_runs(builtin):
-    """Its Python; JavaScript is run by player-test, C++, Rust and Swift nowhere."""
+    """Its Python; JavaScript is run by player-test, Rust and Swift nowhere."""
     folder, _ = builtin
     text = (folder / "README.md").read_text()
     assert "$" not in text.replace("$0", "")
@@ -181,6 +183,23 @@ def test_the_readme_runs(builtin):
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert run.stdout.split("\n")[0] == "(1, 9, 86) (1, 1, 44032)"
+
+
+@pytest.mark.skipif(
+    "ONNXRUNTIME_INCLUDE" not in os.environ, reason="set it to the folder of ONNX Runtime's C++ headers"
+)
+def test_the_readmes_cpp_runs(builtin, tmp_path):
+    """Compiled with those headers, linked with the library in the Python package."""
+    folder, _ = builtin
+    code = re.search(r"```cpp\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "x.cpp").write_text(code)
+    (library,) = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*")
+    (tmp_path / "libonnxruntime.so.1").symlink_to(library)  # the name it gives itself
+    compiler = ["c++", "-std=c++17", "-I", os.environ["ONNXRUNTIME_INCLUDE"], "x.cpp", "-o", "x"]
+    compiler += ["libonnxruntime.so.1", f"-Wl,-rpath,{tmp_path}"]
+    subprocess.run(compiler, cwd=tmp_path, check=True)
+    run = subprocess.run([tmp_path / "x"], cwd=folder, capture_output=True, text=True, check=True)
+    assert run.stdout == "44032 samples\n"
 
 
 @torch.inference_mode()

@@ -1,21 +1,24 @@
 """The player in Debian's Chromium, as `make player-test` built it in build/player-test. Not collected by `make test`."""
 
 import base64
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import playwright.sync_api as playwright
 import pytest
-from playing import BAD, CLIPS, GOLDEN, ROOT, chromium, serving
+from playing import BAD, CLIPS, GOLDEN, ROOT, Handler, chromium, serving
 
 from dacodec import Codec, Encoded
 from dacodec.audio import read
+from dacodec.container import Reader, Writer
 
 BUILT = ROOT / "build/player-test"
 PICTURES = os.environ.get("DACODEC_PICTURES")
@@ -25,9 +28,10 @@ CLIP_SECONDS = 2.5
 # Decodes in the page's own thread: [C, n] as base64 of float32.
 DECODE = """async ([file, folder, second, nCodebooks]) => {
   const { Recording } = await import("/recording.mjs");
+  const { blobSource } = await import("/sources.mjs");
   const { Model, decode } = await import("/decoder.mjs");
   const model = (window.models ??= {})[folder] ??= await Model.load(new URL(`/models/${folder}/`, location));
-  const recording = new Recording(Uint8Array.from(atob(file), (c) => c.charCodeAt(0)));
+  const recording = await Recording.open(blobSource(new Blob([Uint8Array.from(atob(file), (c) => c.charCodeAt(0))])));
   recording.setPrior(model.prior);
   const n = nCodebooks ?? recording.header.nCodebooks;
   const began = performance.now();
@@ -172,6 +176,19 @@ def test_fewer_codebooks(page, codec, clips, tmp_path):
     np.testing.assert_allclose(audio, np.atleast_2d(codec.decode(fewer)), rtol=0, atol=1e-4)
 
 
+def test_lost_packets_sound_as_in_python(page, codec, clips, tmp_path):
+    for name in ("speech_en_cards_16k", "music_guitar_em9_44k_st"):
+        data = bytearray(file_of(clips[name], tmp_path))
+        second = data.index(b"\xda\xc5", data.index(b"\xda\xc5") + 2)
+        data[second + 40] ^= 1
+        (tmp_path / "x.dacz").write_bytes(data)
+        audio, _ = decoded(page, bytes(data))
+        codec.decode_file(
+            tmp_path / "x.dacz", tmp_path / "x.wav", overwrite=True, conceal=True, subtype="FLOAT"
+        )
+        np.testing.assert_allclose(audio, read(tmp_path / "x.wav").samples, rtol=0, atol=1e-4)
+
+
 def test_it_plays_to_the_end(page, address, clips, tmp_path):
     encoded = clips["speech_en_cards_16k"]
     data = file_of(encoded, tmp_path)
@@ -265,6 +282,29 @@ def test_a_dropped_file_and_an_address(page, address, clips, tmp_path):
     page.click("form button")
     until(page, "!player.find('.alert').hidden")
     assert "404" in alert(page)
+
+
+def test_a_long_recording_on_a_server_is_read_where_it_is_played(page, address, clips, tmp_path):
+    once = clips["speech_en_cards_16k"]
+    codes = np.tile(once.codes, (1, 1, 600))  # 25 minutes
+    header = Reader(io.BytesIO(file_of(once, tmp_path))).header
+    header = replace(header, n_samples=codes.shape[2] * 512 * 16000 // 44100, prior_id=None)
+    with (BUILT / "long.dacz").open("wb") as file, Writer(file, header, index=True) as writer:
+        writer.write(codes)
+    size = (BUILT / "long.dacz").stat().st_size
+    Handler.asked.clear()
+    player(page, f"load('{address}/long.dacz')")
+    until(page, "player.isReady")
+    player(page, "seek(1200)")
+    page.evaluate("window.clicked = performance.now(); document.querySelector('dacz-audio').play()")
+    until(page, "player.position > 1200.2")
+    ranges = [one.removeprefix("bytes=").split("-") for one in Handler.asked if one]
+    asked = sum(int(end) + 1 - int(start) for start, end in ranges)
+    print(
+        f"{asked} of {size} bytes; first sound {player(page, 'playback.firstSound') - page.evaluate('clicked'):.0f} ms"
+    )
+    assert asked < size / 4
+    assert page.problems == []
 
 
 def test_two_lines_put_it_on_any_page(browser, address, clips, tmp_path):

@@ -7,6 +7,7 @@ import functools
 import http.server
 import shutil
 import threading
+import typing
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -23,15 +24,39 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         ".wasm": "application/wasm",
     }
 
+    asked: typing.ClassVar = []  # the ranges, "from-to", or None for a whole file
+
+    def do_GET(self):
+        """With ranges, as most servers have them."""
+        given = self.headers.get("Range")
+        path = Path(self.translate_path(self.path))
+        self.asked.append(given)
+        if given is None or not path.is_file():
+            return super().do_GET()
+        size = path.stat().st_size
+        start, end = (int(n) for n in given.removeprefix("bytes=").split("-"))
+        end = min(end + 1, size)
+        self.send_response(206)
+        self.send_header("Content-Type", self.guess_type(path))
+        self.send_header("Content-Length", str(end - start))
+        self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+        self.end_headers()
+        self.wfile.write(path.read_bytes()[start:end])
+        return None
+
     def log_message(self, *_):
         pass
 
 
+class PlainHandler(Handler):
+    do_GET = http.server.SimpleHTTPRequestHandler.do_GET
+
+
 @contextlib.contextmanager
-def serving(folder):
-    """The address of a server of static files, as plain as any."""
+def serving(folder, handler=Handler):
+    """The address of a server of static files."""
     server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
+        ("127.0.0.1", 0), functools.partial(handler, directory=str(folder))
     )
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
