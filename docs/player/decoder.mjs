@@ -40,12 +40,14 @@ export async function* decode(recording, { network }, second = 0, nCodebooks = r
   const envelopes = Array.from({ length: channels }, () => new Envelope(hopLength, firstFrame));
   // Audio at the model's rate that is still needed, per channel, from sample `origin` on.
   let origin = firstFrame * hopLength, held = Array.from({ length: channels }, () => new Float32Array(0));
+  let last = null; // codes of the last frame pushed
   const states = held.map(() => network.start());
   try {
     for (let frame = firstFrame; given < recording.nSamples; ) {
       const n = Math.min(frame === firstFrame ? FIRST_FRAMES : PIECE_FRAMES, Math.max(1, recording.nFrames - frame));
       await recording.prepare(frame, n);
-      const { codes, lost } = recording.frames(frame, n, nCodebooks);
+      const { codes, lost, last: itsLast } = recording.frames(frame, n, nCodebooks, last);
+      last = itsLast;
       frame += n;
       for (const one of envelopes) one.add(lost);
       const isEnd = frame >= recording.nFrames, at = origin + held[0].length;

@@ -165,8 +165,8 @@ export class Recording {
   }
 
   // Codes of `n` prepared frames from `first` on for a decoder, with K codebooks: Uint16Array [C, K, n]. Lost frames repeat
-  // the one before; `lost` (Uint8Array [n]) says which those are.
-  frames(first, n, nCodebooks) {
+  // the one before, at first `last` [C, K], the last frame of what this returned before; `lost` (Uint8Array [n]) says which.
+  frames(first, n, nCodebooks, last = null) {
     const { channels } = this.header;
     const codes = new Uint16Array(channels * nCodebooks * n);
     const lost = new Uint8Array(n).fill(1);
@@ -180,11 +180,11 @@ export class Recording {
         for (let k = 0; k < nCodebooks; k++)
           for (let f = from; f < to; f++) codes[(c * nCodebooks + k) * n + f - first] = read[k][c][f - firstFrame];
     }
-    for (let f = 1; f < n; f++) {
-      if (!lost[f]) continue;
-      for (let row = 0; row < channels * nCodebooks; row++) codes[row * n + f] = codes[row * n + f - 1];
-    }
-    return { codes, lost };
+    const rows = Array.from({ length: channels * nCodebooks }, (_, row) => codes.subarray(row * n, (row + 1) * n));
+    rows.forEach((row, i) => {
+      for (let f = 0; f < n; f++) if (lost[f]) row[f] = (f ? row[f - 1] : last?.[i]) ?? 0;
+    });
+    return { codes, lost, last: Uint16Array.from(rows, (row) => row[n - 1]) };
   }
 
   *packetsIn(first, n) {
