@@ -102,7 +102,7 @@ def speeds(folder, arguments):
         rows.append((f"local, {name}", speed(local[name]), local[name]["steady"], ""))
     options = {"folder": str(folder / "wav"), "output": str(folder / "ray"), **shared}
     on_ray = measure("tokenize", **options, runner="ray")
-    of_local = f"{on_ray['steady'] / local['wav']['steady']:.2f} of local, target {RAY_TARGET}"
+    of_local = f"{lasting(on_ray) / lasting(local['wav']):.2f} of local, target {RAY_TARGET}"
     rows.append(("Ray on this machine, wav", speed(on_ray), on_ray["steady"], of_local))
     loop = {**shared, "folder": str(folder / "wav"), "limit": arguments.loop_clips}
     rows.append(("transformers, a file at a time", speed(measure("transformers", **loop)), None, ""))
@@ -205,6 +205,10 @@ def result(process):
 
 def speed(measured):
     return measured["seconds"] / measured["elapsed"]
+
+
+def lasting(measured):
+    return measured["steady"] or speed(measured)
 
 
 def told(text):

@@ -25,7 +25,7 @@ def engine(folder, model, limit):
 
 
 def tokenize(folder, model, output, **options):
-    """The whole run, and its speed after the first results: what starting costs is paid once."""
+    """The whole run, and its speed after the first results (None if they were all): what starting costs is paid once."""
     from dacodec.corpus.tokenizing import tokenize
 
     first = []
@@ -38,7 +38,8 @@ def tokenize(folder, model, output, **options):
     report = tokenize(folder, output, model=model, progress=progress, **options)
     assert not report.failed, report
     elapsed = time.perf_counter() - started
-    steady = (report.seconds - first[1]) / max(1e-9, started + elapsed - first[0])
+    rest = report.seconds - first[1]
+    steady = rest / (started + elapsed - first[0]) if rest else None
     return {"seconds": report.seconds, "elapsed": elapsed, "steady": steady}
 
 

@@ -67,7 +67,7 @@ SHELVES = {
         ["parity", "readme"],
         ["__init__"],
     ],
-    "codec": [["coder", "concealment", "parts"], ["window"], ["arrays", "files", "live"], ["__init__"]],
+    "codec": [["coder", "concealment"], ["window"], ["arrays", "files", "live"], ["__init__"]],
 }
 
 FILES = [p for p in sorted(SOURCE.rglob("*.py")) if p != SOURCE / "__init__.py"]
@@ -149,6 +149,11 @@ def test_rooms_without_torch(name):
     paths = [SOURCE / f"{name}.py"] if (SOURCE / f"{name}.py").exists() else (SOURCE / name).rglob("*.py")
     for path in paths:
         assert "import torch" not in path.read_text()
+
+
+def test_processes_that_only_read_a_corpus_load_no_torch():
+    code = "import sys, dacodec.corpus.cluster, dacodec.corpus.work; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def decode(
         return
     import numpy as np
 
-    from dacodec.codec.coder import as_given
+    from dacodec.audio.conversion import as_given
     from dacodec.container import Reader
 
     reader = Reader(sys.stdin.buffer, conceal=True)

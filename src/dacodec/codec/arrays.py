@@ -15,8 +15,9 @@ from torch import Tensor
 
 from dacodec import audio as audio_io
 from dacodec.audio import Samples
+from dacodec.audio.conversion import check_mid_side, gain_to
 from dacodec.batching.batches import decode_rows, encode_rows
-from dacodec.codec.coder import Coder, Codes, check_mid_side, gain_to, to_uint16
+from dacodec.codec.coder import Coder, Codes, to_uint16
 from dacodec.encoded import Encoded
 from dacodec.errors import AudioError
 from dacodec.model.quantizer import check_codes

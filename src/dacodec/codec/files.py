@@ -17,9 +17,10 @@ from dacodec.audio import (
     exactly,
     resample_blocks,
 )
-from dacodec.codec.coder import PADDING_FRAMES, Coder, Codes, as_given, check_mid_side, gain_to
+from dacodec.audio.conversion import as_given, check_mid_side, gain_to
+from dacodec.audio.parts import Counted, Part, Progress, telling
+from dacodec.codec.coder import PADDING_FRAMES, Coder, Codes
 from dacodec.codec.concealment import concealed
-from dacodec.codec.parts import Counted, Part, Progress, telling
 from dacodec.codec.window import window_of
 from dacodec.container import Packet, Reader, Writer
 from dacodec.encoded import Summary, header_of, model_of

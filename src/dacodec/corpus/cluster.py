@@ -73,13 +73,15 @@ class _Crew:
 
     Args:
         size: how many actors there are to be. A lost one is replaced as soon as there is room.
-        reading, coding: Ray's options for tasks and actors.
+        prepare, coder: Ray's function for the tasks, and its class for the actors.
+        scarce: what an actor needs one of, CPU or GPU.
     """
 
     work: Work
     size: int
-    reading: dict[str, Any]
-    coding: dict[str, Any]
+    prepare: Any
+    coder: Any
+    scarce: str
     scheduling_seconds: float
     _again: deque[_Job] = field(default_factory=deque)
     _read: deque[_Job] = field(default_factory=deque)
@@ -119,14 +121,11 @@ class _Crew:
 
     def _give_out(self, jobs: Iterator[Sequence[Any]]) -> bool:
         """Start what can start; whether there is anything left to do."""
-        import ray
-
         while len(self._being_read) + len(self._read) < _JOBS_AHEAD * self.size:
             job = self._again.popleft() if self._again else _next_job(jobs)
             if job is None:
                 break
-            task = ray.remote(_prepared).options(**self.reading)
-            job.prepared = task.remote(self.work, job.items)
+            job.prepared = self.prepare.remote(self.work, job.items)
             self._being_read[job.prepared] = job
         while self._read and self._idle:
             actor, job = self._idle.pop(), self._read.popleft()
@@ -134,7 +133,7 @@ class _Crew:
         if not (self._being_read or self._read or self._being_done):
             return False
         for _ in range(self.size - len(self._idle) - len(self._starting) - len(self._being_done)):
-            actor = ray.remote(_Coder).options(**self.coding).remote(self.work)
+            actor = self.coder.remote(self.work)
             self._starting[actor.failure.remote()] = actor
         return True
 
@@ -190,7 +189,7 @@ class _Crew:
         if self._idle or self._being_done:
             self._alive_at = time.monotonic()
         elif time.monotonic() - self._alive_at > self.scheduling_seconds:
-            raise _no_room("CPU" if "num_gpus" not in self.coding else "GPU", self.scheduling_seconds)
+            raise _no_room(self.scarce, self.scheduling_seconds)
 
 
 def _next_job(jobs: Iterator[Sequence[Any]]) -> _Job | None:
@@ -243,7 +242,8 @@ def _crew(work: Work, device: str, scheduling_seconds: float) -> _Crew:
     reading, coding = {"num_cpus": _LIGHT}, {"num_cpus": _HEAVY}
     if on_gpu:
         reading, coding = {"num_cpus": _HEAVY}, {"num_cpus": _LIGHT, "num_gpus": 1.0}
-    return _Crew(work, max(1, int(free)), reading, coding, scheduling_seconds)
+    prepare, coder = ray.remote(**reading)(_prepared), ray.remote(**coding)(_Coder)
+    return _Crew(work, max(1, int(free)), prepare, coder, kind, scheduling_seconds)
 
 
 def _no_room(kind: str, seconds: float) -> EngineError:

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dacodec.audio import AudioWriter, Samples
 from dacodec.codec import Codec
+from dacodec.corpus.coding import load, load_alone
 from dacodec.corpus.folder import ABOUT, About, shards
 from dacodec.corpus.forms import FORMS, ParquetForm, TarForm, file_name
 from dacodec.corpus.jobs import Run, grouped
@@ -77,7 +76,7 @@ def detokenize(
     names = [tokens] if isinstance(tokens, (str, os.PathLike)) else tokens
     paths = [path for name in names for path in _files(Path(name))]
     source = model or _source(Path(names[0]))
-    codec = Loading(source, engine="torch").codec()
+    codec = load(Loading(source, engine="torch"))
     about = codec.model
     for path in paths:
         _check(codec, path, allow_other_model)
@@ -128,8 +127,7 @@ class Detokenizing:
         return job
 
     def start(self) -> Callable[[Sequence[_Target]], list[Written]]:
-        torch.set_num_threads(self.loading.threads)
-        codec = self.loading.codec()
+        codec = load_alone(self.loading)
         return lambda job: list(self._written(codec, job))
 
     def lost(self, one: _Target, reason: str) -> Written:

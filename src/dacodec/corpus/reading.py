@@ -16,8 +16,8 @@ from typing import TypeVar
 import numpy as np
 
 from dacodec.audio import AudioReader, Samples
-from dacodec.codec.coder import at_rate, gain_to
-from dacodec.codec.parts import Counted, Part
+from dacodec.audio.conversion import at_rate, gain_to
+from dacodec.audio.parts import Counted, Part
 from dacodec.corpus.addresses import explained
 from dacodec.corpus.items import Item
 from dacodec.corpus.settings import Settings

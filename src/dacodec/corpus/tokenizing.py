@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dacodec.corpus.cluster import ray_run
+from dacodec.corpus.coding import load
 from dacodec.corpus.folder import About, Done, Failed, TokenFolder
 from dacodec.corpus.forms import find_form
 from dacodec.corpus.items import Item, Unlisted
@@ -107,7 +108,7 @@ def tokenize(
     names = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     origin = Sources([os.fspath(name) for name in names], audio_column, whole_keys)
     fields = origin.fields()
-    codec = Loading(model, engine="torch").codec()
+    codec = load(Loading(model, engine="torch"))
     codec.choose_n_quantizers(1, settings.n_quantizers, settings.bitrate_kbps)
     about = About(
         codec.model,

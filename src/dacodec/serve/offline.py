@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from dacodec.codec.parts import Part
+from dacodec.audio.parts import Part
 from dacodec.encoded import Encoded
 from dacodec.errors import shown
 from dacodec.serve.admission import Slot

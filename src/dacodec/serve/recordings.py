@@ -9,10 +9,10 @@ from functools import partial
 import torch
 
 from dacodec.audio import AudioReader, Damaged, Samples
+from dacodec.audio.conversion import check_mid_side, gain_to
+from dacodec.audio.parts import Counted, Part
 from dacodec.batching.chunks import Chunk, chunks
 from dacodec.codec import Codec
-from dacodec.codec.coder import check_mid_side, gain_to
-from dacodec.codec.parts import Counted, Part
 from dacodec.serve.limits import Limits
 from dacodec.serve.problems import Problem
 

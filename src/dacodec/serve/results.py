@@ -7,9 +7,10 @@ import io
 import numpy as np
 
 from dacodec.audio import AudioWriter, Resampler, Samples
-from dacodec.codec.coder import Codes, as_given
+from dacodec.audio.conversion import as_given
+from dacodec.audio.parts import Part
+from dacodec.codec.coder import Codes
 from dacodec.codec.concealment import Envelope
-from dacodec.codec.parts import Part
 from dacodec.codec.window import Window, window_of
 from dacodec.container import Writer
 from dacodec.encoded import Encoded, header_of

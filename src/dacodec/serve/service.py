@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from dacodec.audio.parts import Part
 from dacodec.batching.chunks import chunks
 from dacodec.codec import Codec
 from dacodec.codec.coder import Codes
-from dacodec.codec.parts import Part
 from dacodec.serve.admission import Admission, Slot
 from dacodec.serve.codes import Coded
 from dacodec.serve.coding import Decoding, Encoding

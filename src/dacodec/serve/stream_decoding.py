@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dacodec.audio import SampleFormat, Samples
+from dacodec.audio.conversion import as_given
 from dacodec.audio.pcm import pcm_bytes
-from dacodec.codec.coder import Codes, as_given
+from dacodec.codec.coder import Codes
 from dacodec.codec.live import StreamDecoder
 from dacodec.encoded import model_of
 from dacodec.errors import FormatError, RowError

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from dacodec.audio import AudioReader, PcmReader, Samples, between
+from dacodec.audio.arrays import Samples
+from dacodec.audio.blocks import between
+from dacodec.audio.reading import AudioReader, PcmReader
 from dacodec.errors import AudioError
 
 # Called with the seconds of audio done so far and the total, None if that is unknown.
