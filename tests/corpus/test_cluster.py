@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 import inline
 import made
@@ -19,6 +20,7 @@ from dacodec.corpus.tokenizing import tokenize
 from dacodec.errors import CheckpointError, ConfigError, EngineError
 
 WORK = Doubling(prepares_elsewhere=True)
+N_RECORDINGS = 128
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_a_cluster_without_room_is_an_error_and_not_endless():
 
 def test_a_node_killed_in_the_middle_loses_nothing(second_node, model, tmp_path):
     """The last test: the cluster has one node afterwards."""
-    corpus = made.folder(tmp_path / "in", n=64, seconds=0.1)
+    corpus = made.folder(tmp_path / "in", n=N_RECORDINGS, seconds=0.1)
     (corpus / "bad.wav").write_bytes(b"no audio")
     done_at = []
 
@@ -85,19 +87,27 @@ def test_a_node_killed_in_the_middle_loses_nothing(second_node, model, tmp_path)
 
     options = dict(model=model, shard_seconds=1.0)
     report = tokenize(corpus, tmp_path / "ray", runner="ray", progress=kill_once, **options)
-    assert 0 < done_at[0] < 64
-    assert (report.done, report.failed) == (64, 1)
-    assert len(ray.nodes()) - sum(node["Alive"] for node in ray.nodes()) == 1
+    assert 0 < done_at[0] < N_RECORDINGS
+    assert (report.done, report.failed) == (N_RECORDINGS, 1)
+    wait_for_a_dead_node()
     tokenize(corpus, tmp_path / "local", run=inline.run, **options)
     mine, theirs = rows(tmp_path / "ray"), rows(tmp_path / "local")
     assert set(mine) == set(theirs)
     assert all(np.array_equal(mine[key], theirs[key]) for key in theirs)
 
 
+def wait_for_a_dead_node():
+    """Ray notices it some seconds later."""
+    end = time.monotonic() + 120
+    while sum(not node["Alive"] for node in ray.nodes()) != 1:
+        assert time.monotonic() < end
+        time.sleep(0.5)
+
+
 def rows(output):
     about = About.read(output)
     found = [row for path in shards(output) for row in FORMS[about.form].read(path, about.model)]
-    assert len({row.key for row in found}) == len(found) == 64
+    assert len({row.key for row in found}) == len(found) == N_RECORDINGS
     return {row.key: row.encoded.codes for row in found}
 
 

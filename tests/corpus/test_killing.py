@@ -24,8 +24,8 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """24 recordings, and a file that is not audio."""
-    folder = made.folder(tmp_path_factory.mktemp("corpus"), n=24, seconds=0.2)
+    """64 recordings, so many that the last kill comes before the end, and a file that is not audio."""
+    folder = made.folder(tmp_path_factory.mktemp("corpus"), n=64, seconds=0.2)
     (folder / "bad.wav").write_bytes(b"no audio")
     return folder
 

@@ -27,9 +27,8 @@ from dacodec.corpus.reading import (
     heard_along,
     opened,
 )
-from dacodec.corpus.rows import Row
-from dacodec.corpus.settings import Settings
-from dacodec.corpus.work import Loading, Outcome
+from dacodec.corpus.rows import Outcome, Row
+from dacodec.corpus.settings import Loading, Settings
 from dacodec.encoded import Encoded
 from dacodec.overlap import ahead
 

@@ -19,7 +19,7 @@ from dacodec.corpus.jobs import Run, grouped
 from dacodec.corpus.local import local_run
 from dacodec.corpus.reading import LONG_SECONDS, Failure, attempted
 from dacodec.corpus.rows import Row
-from dacodec.corpus.work import Loading
+from dacodec.corpus.settings import Loading
 from dacodec.encoded import Encoded
 from dacodec.errors import AudioError, CodesError, InputError, ModelMismatchError, OutputError
 from dacodec.files import new_file

@@ -28,6 +28,18 @@ class Row:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """The result of an item: its rows, or why there are none."""
+
+    key: str
+    rows: tuple[Row, ...] = ()
+    seconds: float = 0.0
+    left_out: str | None = None
+    failure: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
 def schema(fields: Mapping[str, pa.DataType]) -> pa.Schema:
     """The schema of rows with these columns passed through."""
     return pa.schema([*OWN_COLUMNS.items(), *fields.items()])

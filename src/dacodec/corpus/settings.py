@@ -1,4 +1,4 @@
-"""The settings that the rows of a corpus depend on."""
+"""The settings that the rows of a corpus depend on, and how to load the codec."""
 
 from __future__ import annotations
 
@@ -56,3 +56,15 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How to load a codec."""
+
+    source: str
+    device: str = "cpu"
+    engine: str = "auto"
+    dtype: str = "float32"
+    threads: int = 1
+    chunk_seconds: float | None = None

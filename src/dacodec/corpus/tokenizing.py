@@ -19,9 +19,10 @@ from dacodec.corpus.items import Item, Unlisted
 from dacodec.corpus.jobs import Run, grouped
 from dacodec.corpus.local import local_run
 from dacodec.corpus.reading import attempted
-from dacodec.corpus.settings import Settings
+from dacodec.corpus.rows import Outcome
+from dacodec.corpus.settings import Loading, Settings
 from dacodec.corpus.sources import Sources
-from dacodec.corpus.work import Loading, Outcome, Tokenizing
+from dacodec.corpus.work import Tokenizing
 from dacodec.errors import AudioWarning, ConfigError, OutputError
 
 SHARD_SECONDS = 5 * 3600.0

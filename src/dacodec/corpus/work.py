@@ -7,33 +7,9 @@ from dataclasses import dataclass
 
 from dacodec.corpus.items import Item
 from dacodec.corpus.reading import Told, hear_warnings, read
-from dacodec.corpus.rows import Row
-from dacodec.corpus.settings import Settings
+from dacodec.corpus.rows import Outcome
+from dacodec.corpus.settings import Loading, Settings
 from dacodec.encoded import Model
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How to load a codec."""
-
-    source: str
-    device: str = "cpu"
-    engine: str = "auto"
-    dtype: str = "float32"
-    threads: int = 1
-    chunk_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of an item: its rows, or why there are none."""
-
-    key: str
-    rows: tuple[Row, ...] = ()
-    seconds: float = 0.0
-    left_out: str | None = None
-    failure: str | None = None
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
