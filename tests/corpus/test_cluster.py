@@ -74,6 +74,13 @@ def test_a_cluster_without_room_is_an_error_and_not_endless():
             ray.kill(one)
 
 
+@pytest.mark.usefixtures("second_node")
+def test_reading_that_never_ends_is_an_error_and_not_endless():
+    run = ray_run(None, "cpu", scheduling_seconds=5)
+    with pytest.raises(EngineError, match="nothing was read within 25 s"):
+        list(run(WORK, [["hang"]]))
+
+
 def test_a_node_killed_in_the_middle_loses_nothing(second_node, model, tmp_path):
     """The last test: the cluster has one node afterwards."""
     corpus = made.folder(tmp_path / "in", n=N_RECORDINGS, seconds=0.1)

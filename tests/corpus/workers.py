@@ -11,12 +11,17 @@ from dacodec.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Doubling:
-    """Numbers come back doubled; "die" kills the process each time, "once PATH" the first time, "slow" takes time."""
+    """Numbers come back doubled; "die" kills the process each time, "once PATH" the first time, "slow" takes time.
+
+    Reading "hang" takes time, too.
+    """
 
     fails_to_start: bool = False
     prepares_elsewhere: bool = False
 
     def prepare(self, job):
+        if "hang" in job:
+            time.sleep(60)
         return [(one, os.getpid()) for one in job]
 
     def start(self):

@@ -26,6 +26,9 @@ _HEAVY, _LIGHT = 0.999, 0.001
 _JOBS_AHEAD = 2  # per actor, read or being read: bounds the memory
 _TRIES = 3  # of an item whose worker dies
 _SCHEDULING_SECONDS = 120.0
+_STALLED = (
+    5  # times as long without anything read or done: reading waits for a CPU, or for a source that hangs
+)
 
 
 def ray_run(address: str | None, device: str, scheduling_seconds: float = _SCHEDULING_SECONDS) -> Run:
@@ -92,6 +95,7 @@ class _Crew:
     _being_done: dict[Any, tuple[Any, _Job]] = field(default_factory=dict)
     _failed_starts: int = 0
     _alive_at: float = field(default_factory=time.monotonic)
+    _moved_at: float = field(default_factory=time.monotonic)
 
     def results(self, jobs: Iterator[Sequence[Any]]) -> Iterator[list[Any]]:
         """The results of all ``jobs``, in any order."""
@@ -100,6 +104,8 @@ class _Crew:
         while self._give_out(jobs):
             awaited = [*self._being_read, *self._starting, *self._being_done]
             done, _ = ray.wait(awaited, timeout=1.0)
+            if done or self._being_done:
+                self._moved_at = time.monotonic()
             for reference in done:
                 if reference in self._being_read:
                     self._read.append(self._being_read.pop(reference))
@@ -112,6 +118,8 @@ class _Crew:
     def dismiss(self) -> None:
         import ray
 
+        for reference in self._being_read:
+            ray.cancel(reference, force=True)
         for actor in [
             *self._idle,
             *self._starting.values(),
@@ -185,7 +193,12 @@ class _Crew:
         self._again.extend(_Job([item], tries) for item in job.items)
 
     def _check_alive(self) -> None:
-        """Raise EngineError if there has been no actor, and no room for one, for too long."""
+        """Raise EngineError if there has been no actor, and no room for one, or nothing read, for too long."""
+        if time.monotonic() - self._moved_at > (limit := _STALLED * self.scheduling_seconds):
+            raise EngineError(
+                f"nothing was read within {limit:g} s: the Ray cluster has no CPU free for reading (see `ray status`), "
+                "or the source does not answer"
+            )
         if self._idle or self._being_done:
             self._alive_at = time.monotonic()
         elif time.monotonic() - self._alive_at > self.scheduling_seconds:
