@@ -100,8 +100,9 @@ class DaczAudio extends HTMLElement {
     this.show();
     this.worker ??= this.startWorker();
     this.say("Reading");
-    const isAddress = typeof what === "string";
-    this.worker.postMessage({ open: isAddress ? new URL(what, document.baseURI).href : new Blob([what]) });
+    if (typeof what !== "string") this.worker.postMessage({ open: new Blob([what]) });
+    else if (URL.canParse(what, document.baseURI)) this.worker.postMessage({ open: new URL(what, document.baseURI).href });
+    else this.fail({ message: `${what} is not an address`, offset: null });
   }
 
   startWorker() {
@@ -250,7 +251,7 @@ class DaczAudio extends HTMLElement {
     if (!damage.length) return;
     const places = damage.slice(0, SHOWN_DAMAGE).map((one) => one.message).join("; ");
     const more = damage.length > SHOWN_DAMAGE ? `; and ${damage.length - SHOWN_DAMAGE} more` : "";
-    this.alert(`This file is damaged: ${places}${more}. What can be read is played, with silence for what is lost.`);
+    this.alert(`This file is damaged: ${places}${more}. What can be read is played, and what is lost is faded out.`);
   }
 
   fail(problem) {

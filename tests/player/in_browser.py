@@ -282,6 +282,9 @@ def test_a_dropped_file_and_an_address(page, address, clips, tmp_path):
     page.click("form button")
     until(page, "!player.find('.alert').hidden")
     assert "404" in alert(page)
+    page.fill("#url", "http://")
+    page.click("form button")
+    until(page, "player.find('.alert').textContent.includes('not an address')")
 
 
 def test_a_long_recording_on_a_server_is_read_where_it_is_played(page, address, clips, tmp_path):
