@@ -73,7 +73,7 @@ class Listener:
         if isinstance(rows, RowError):
             self.error = rows
             return np.zeros((1, 0), np.float32)
-        (codes, state, bad), self.error = self._undelay.push_right(rows, self._rows)
+        (codes, state, bad), self.error = self._undelay.push_valid(rows, self._rows)
         self._rows = state
         self.bad += bad
         if not codes.shape[1]:

@@ -217,7 +217,7 @@ class _RowsDecoder(Stream):
 
     async def push(self, message: bytes | str) -> AsyncIterator[Answer]:
         rows, unparsed = self._parsed(message)
-        (codes, state, bad), error = self._undelay.push_right(rows, self._rows)
+        (codes, state, bad), error = self._undelay.push_valid(rows, self._rows)
         error = error or unparsed  # the first wrong row's
         self._rows = state
         self._n_bad += len(bad)

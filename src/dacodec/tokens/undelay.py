@@ -92,14 +92,14 @@ class Undelay:
             return Undelayed(self._empty(), state, ())
         return self._undelayed(np.concatenate([self._recent(state), ids]), first, state)
 
-    def push_right(self, rows: Any, state: UndelayState | None = None) -> tuple[Undelayed, RowError | None]:
+    def push_valid(self, rows: Any, state: UndelayState | None = None) -> tuple[Undelayed, RowError | None]:
         """Like :meth:`push`, of the rows before the first wrong one; also the error for that one."""
         state = state or UndelayState()
         try:
             return self.push(rows, state), None
         except RowError as error:
-            n_right = 0 if error.row is None else error.row - state.n_rows
-            return self.push(rows[:n_right], state), error
+            n_valid = 0 if error.row is None else error.row - state.n_rows
+            return self.push(rows[:n_valid], state), error
 
     def flush(self, state: UndelayState) -> Cut:
         """What remains when the rows end: no codes, since no remaining frame is complete."""
