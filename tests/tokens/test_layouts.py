@@ -228,6 +228,16 @@ def test_rows_that_do_not_fit_are_named():
     )
 
 
+def test_the_rows_before_a_wrong_one_are_not_lost():
+    rows = apply(random_codes(SMALL, 12), SMALL).tolist()
+    undelay, state = Undelay(SMALL), Undelay(SMALL).push(rows[:4]).state
+    right, error = undelay.push_valid([*rows[4:9], [1, 2], *rows[9:]], state)
+    assert error.row == 9
+    np.testing.assert_array_equal(right.codes, undelay.push(rows[4:9], state).codes)
+    assert right.state == undelay.push(rows[4:9], state).state
+    assert undelay.push_valid(rows[4:], state)[1] is None
+
+
 def test_codes_that_do_not_fit():
     for codes, says in [
         (np.zeros((2, 5), int), "3 codebooks"),
