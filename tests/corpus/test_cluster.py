@@ -81,6 +81,15 @@ def test_reading_that_never_ends_is_an_error_and_not_endless():
         list(run(WORK, [["hang"]]))
 
 
+@pytest.mark.usefixtures("second_node")
+def test_a_long_listing_is_no_waiting():
+    def jobs():
+        time.sleep(12)
+        yield [1]
+
+    assert list(ray_run(None, "cpu", scheduling_seconds=10)(WORK, jobs())) == [[(1, 2)]]
+
+
 def test_a_node_killed_in_the_middle_loses_nothing(second_node, model, tmp_path):
     """The last test: the cluster has one node afterwards."""
     corpus = made.folder(tmp_path / "in", n=N_RECORDINGS, seconds=0.1)

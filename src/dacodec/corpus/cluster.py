@@ -26,9 +26,8 @@ _HEAVY, _LIGHT = 0.999, 0.001
 _JOBS_AHEAD = 2  # per actor, read or being read: bounds the memory
 _TRIES = 3  # of an item whose worker dies
 _SCHEDULING_SECONDS = 120.0
-_STALLED = (
-    5  # times as long without anything read or done: reading waits for a CPU, or for a source that hangs
-)
+# How many times as long nothing may be read: reading waits for a CPU, or for a source that hangs.
+_STALLED = 5
 
 
 def ray_run(address: str | None, device: str, scheduling_seconds: float = _SCHEDULING_SECONDS) -> Run:
@@ -94,8 +93,9 @@ class _Crew:
     _starting: dict[Any, Any] = field(default_factory=dict)
     _being_done: dict[Any, tuple[Any, _Job]] = field(default_factory=dict)
     _failed_starts: int = 0
-    _alive_at: float = field(default_factory=time.monotonic)
-    _moved_at: float = field(default_factory=time.monotonic)
+    # Seconds of waiting, which do not include the listing of jobs.
+    _without_actor: float = 0.0
+    _without_progress: float = 0.0
 
     def results(self, jobs: Iterator[Sequence[Any]]) -> Iterator[list[Any]]:
         """The results of all ``jobs``, in any order."""
@@ -103,9 +103,9 @@ class _Crew:
 
         while self._give_out(jobs):
             awaited = [*self._being_read, *self._starting, *self._being_done]
+            began = time.monotonic()
             done, _ = ray.wait(awaited, timeout=1.0)
-            if done or self._being_done:
-                self._moved_at = time.monotonic()
+            self._check_waiting(time.monotonic() - began, bool(done))
             for reference in done:
                 if reference in self._being_read:
                     self._read.append(self._being_read.pop(reference))
@@ -113,7 +113,6 @@ class _Crew:
                     self._started(reference)
                 else:
                     yield from self._finished(reference)
-            self._check_alive()
 
     def dismiss(self) -> None:
         import ray
@@ -192,17 +191,17 @@ class _Crew:
             return
         self._again.extend(_Job([item], tries) for item in job.items)
 
-    def _check_alive(self) -> None:
-        """Raise EngineError if there has been no actor, and no room for one, or nothing read, for too long."""
-        if time.monotonic() - self._moved_at > (limit := _STALLED * self.scheduling_seconds):
+    def _check_waiting(self, seconds: float, progress: bool) -> None:
+        """Raise EngineError if there has been no actor, and no room for one, or no progress, for too long."""
+        self._without_actor = 0.0 if self._idle or self._being_done else self._without_actor + seconds
+        self._without_progress = 0.0 if progress or self._being_done else self._without_progress + seconds
+        if self._without_actor > self.scheduling_seconds:
+            raise _no_room(self.scarce, self.scheduling_seconds)
+        if self._without_progress > (limit := _STALLED * self.scheduling_seconds):
             raise EngineError(
                 f"nothing was read within {limit:g} s: the Ray cluster has no CPU free for reading (see `ray status`), "
                 "or the source does not answer"
             )
-        if self._idle or self._being_done:
-            self._alive_at = time.monotonic()
-        elif time.monotonic() - self._alive_at > self.scheduling_seconds:
-            raise _no_room(self.scarce, self.scheduling_seconds)
 
 
 def _next_job(jobs: Iterator[Sequence[Any]]) -> _Job | None:
