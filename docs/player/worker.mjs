@@ -1,4 +1,5 @@
-// Reads and decodes recordings away from the page. In: { open: a Blob or an address }, { play: seconds, nCodebooks, run }, { ahead: seconds }.
+// Reads and decodes recordings away from the page. In: { open: a Blob or an address }, { play: seconds, nCodebooks, run },
+// { ahead: seconds }.
 // Out: { opened }, { audio }, { ended }, { damage }, { failed }.
 
 import { Model, decode } from "./decoder.mjs";
@@ -29,10 +30,9 @@ async function modelOf(header) {
   return models.get(fingerprint);
 }
 
-async function open(what) {
+async function open(what, id) {
   recording = model = null;
   run++;
-  const id = ++newest;
   const opened = await Recording.open(typeof what === "string" ? await urlSource(what) : blobSource(what));
   if (id !== newest) return;
   const { header } = opened;
@@ -85,10 +85,11 @@ async function play(seconds, nCodebooks, id) {
   run = id;
   heard = seconds;
   if (!recording) return;
-  const told = recording.damage.length;
+  let told = recording.damage.length;
   for await (const { start, channels } of decode(recording, model, seconds, nCodebooks)) {
     if (run !== id) return;
     if (recording.damage.length > told) postMessage({ damage: recording.damage });
+    told = recording.damage.length;
     postMessage({ audio: { id, start, channels } }, channels.map((some) => some.buffer));
     const until = (start + channels[0].length) / recording.header.samplingRate;
     do await new Promise((next) => setTimeout(next, until - heard > AHEAD_SECONDS ? 50 : 0));
@@ -100,8 +101,13 @@ async function play(seconds, nCodebooks, id) {
 
 const failed = (error) => postMessage({ failed: { message: error.message, offset: error.offset ?? null } });
 
+function openNewest(what) {
+  const id = ++newest;
+  open(what, id).catch((error) => id === newest && failed(error));
+}
+
 onmessage = ({ data }) => {
-  if (data.open) open(data.open).catch(failed);
+  if (data.open) openNewest(data.open);
   else if (data.play !== undefined) play(data.play, data.nCodebooks, data.run).catch(failed);
   else if (data.stop) run++;
   else if (data.ahead !== undefined) heard = data.ahead;

@@ -466,9 +466,10 @@ function checkPlace(block, header, nFrames) {
   need(block.firstFrame === nFrames, "first_frame", block.start + 6);
 }
 
-// What damage left of a file whose header is sound: its packets in order, and an end mark if there is one. Rules: "Damage"
-// in docs/format.md. Of a part of a file, from the packet with frame `nFrames` on, up to frame `most`. Places that only look like blocks, each as long as a whole packet, could be made to take for ever: what is
-// spent on them is bounded by the file's length.
+// What damage left of a file whose header is sound: its packets in order, and an end mark if there is one; or of a part of a
+// file, from the packet with frame `nFrames` on, up to frame `most`. Rules: "Damage" in docs/format.md. Places that only look
+// like blocks, each as long as a whole packet, could be made to take for ever: what is spent on them is bounded by the file's
+// length.
 export function* soundBlocksOf(input, header, nFrames = 0, most = framesPromised(header)) {
   const { samplingRate, modelSamplingRate, hopLength } = header;
   let end = input.offset; // of the last sound block
